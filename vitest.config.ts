@@ -1,3 +1,5 @@
+// The suites: `unit` needs Node alone; `peers`, `privileged` and `crash` need other programs, root, or time (see CONTRIBUTING).
+
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
@@ -11,9 +13,34 @@ export default defineConfig({
           testTimeout: 60_000,
         },
       },
-      { test: { name: "peers", include: ["test/interop/**/*.test.ts"], testTimeout: 600_000 } },
-      { test: { name: "privileged", include: ["test/privileged/**/*.test.ts"], testTimeout: 600_000 } },
-      { test: { name: "crash", include: ["test/crash/**/*.test.ts"], testTimeout: 900_000 } },
+      {
+        test: {
+          name: "peers",
+          include: ["test/interop/**/*.test.ts"],
+          testTimeout: 600_000,
+          hookTimeout: 900_000,
+        },
+      },
+      {
+        // Mounts are a resource of the whole machine: one file at a time.
+        test: {
+          name: "privileged",
+          include: ["test/privileged/**/*.test.ts"],
+          testTimeout: 600_000,
+          hookTimeout: 900_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        // Random moments mean nothing when two loops fight for the same two cores: one file at a time.
+        test: {
+          name: "crash",
+          include: ["test/crash/**/*.test.ts"],
+          testTimeout: 1_500_000,
+          hookTimeout: 300_000,
+          fileParallelism: false,
+        },
+      },
     ],
   },
 });
