@@ -1,5 +1,5 @@
 // `result<_, failure>` and `result<T, failure>` of core.wit. The payload begins at 8 in both, as a failure holds a u64:
-// code u8 at 0, line u64 at 8, field string at 16, message string at 24 (relative to the payload).
+// code u8 at 0, line u64 at 8, field string at 16, path string at 24, message string at 32 (relative to the payload).
 
 import { giveCopy, giveText, returnArea } from "./return-area";
 
@@ -37,21 +37,24 @@ function startFailure(code: u8, line: u64): usize {
 export function returnFailure(code: u8, line: u64, field: string, message: string): usize {
   const area = startFailure(code, line);
   giveText(PAYLOAD + 16, field);
-  giveText(PAYLOAD + 24, message);
+  giveText(PAYLOAD + 24, "");
+  giveText(PAYLOAD + 32, message);
   return area;
 }
 
-/** The error case, from UTF-8 bytes, which are copied. */
+/** The error case, with path and message as UTF-8 bytes, which are copied. */
 export function returnFailureBytes(
   code: u8,
   line: u64,
-  field: usize,
-  fieldLength: usize,
+  field: string,
+  path: usize,
+  pathLength: usize,
   message: usize,
   messageLength: usize,
 ): usize {
   const area = startFailure(code, line);
-  giveCopy(PAYLOAD + 16, field, fieldLength);
-  giveCopy(PAYLOAD + 24, message, messageLength);
+  giveText(PAYLOAD + 16, field);
+  giveCopy(PAYLOAD + 24, path, pathLength);
+  giveCopy(PAYLOAD + 32, message, messageLength);
   return area;
 }

@@ -2,11 +2,11 @@
 // its own and answers the area's address. One static area is enough, as calls are synchronous and never nest.
 // Blocks that the area points to are lent until the host has copied them; then it calls the post-return function.
 
-/** The largest result here is `result<_, failure>`: 40 bytes. */
+/** The largest result here is `result<_, failure>`: 48 bytes. */
 const AREA_SIZE: usize = 64;
 const AREA: usize = memory.data(64, 16);
 
-/** No result holds more than two lists or strings (`failure` has two). */
+/** No result holds more than three lists or strings (`failure` has three). */
 const LENT_SLOTS: i32 = 4;
 const LENT: usize = memory.data(16, 4);
 let lent: i32 = 0;
