@@ -2,21 +2,20 @@
 
 import { defineConfig } from "vitest/config";
 
-// vitest's reporter prints failures with Map.groupBy, which Node 20 lacks: without this a failure there shows as a crash.
-if (!("groupBy" in Map)) {
-  const groupBy = <K, T>(items: Iterable<T>, key: (item: T, index: number) => K): Map<K, T[]> => {
-    const groups = new Map<K, T[]>();
-    let index = 0;
-    for (const item of items) {
-      const group = key(item, index++);
-      const members = groups.get(group);
-      if (members) members.push(item);
-      else groups.set(group, [item]);
-    }
-    return groups;
-  };
-  Object.defineProperty(Map, "groupBy", { value: groupBy, configurable: true, writable: true });
+function groupBy<K, T>(items: Iterable<T>, key: (item: T, index: number) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>();
+  let index = 0;
+  for (const item of items) {
+    const group = key(item, index++);
+    const members = groups.get(group);
+    if (members) members.push(item);
+    else groups.set(group, [item]);
+  }
+  return groups;
 }
+
+// vitest's reporter prints failures with Map.groupBy, which Node 20 lacks: without this a failure there shows as a crash.
+if (!("groupBy" in Map)) Object.defineProperty(Map, "groupBy", { value: groupBy, configurable: true, writable: true });
 
 export default defineConfig({
   test: {
