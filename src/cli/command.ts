@@ -1,0 +1,97 @@
+// What a command of the command line is: data for help, completion and the manual, and one function that runs it.
+
+import type { Algorithm, FormatVersion, ProgressListener, Repository } from "../index.ts";
+import type { Output } from "./output.ts";
+
+/** Where completion finds the candidates of a value. */
+export type Completes = "none" | "file" | "directory" | "tag" | "image" | "stream" | "reference" | "command";
+
+/** An option of a command, or a global one. */
+export interface OptionSpec {
+  /** Long name without dashes. */
+  readonly name: string;
+  /** One letter. */
+  readonly short?: string;
+  /** What stands for the value in help (`PATH`); an option without it is a flag. */
+  readonly value?: string;
+  /** The only values accepted. */
+  readonly choices?: readonly string[];
+  /** May be given several times. */
+  readonly repeat?: boolean;
+  readonly description: string;
+  readonly completes?: Completes;
+}
+
+/** A positional argument. */
+export interface ArgumentSpec {
+  /** As written in help: `REFERENCE`. */
+  readonly name: string;
+  readonly optional?: boolean;
+  /** Takes all the rest; only the last one may. */
+  readonly repeat?: boolean;
+  readonly description: string;
+  readonly completes?: Completes;
+}
+
+/** An example line of the help text. */
+export interface Example {
+  /** The command line after `composefs `. */
+  readonly line: string;
+  readonly says: string;
+}
+
+/** One command; each lies in a file of its own under `commands/`. */
+export interface Command {
+  /** Words after `composefs`: `oci pull`. */
+  readonly name: string;
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** More, for the command's own help. */
+  readonly description?: string;
+  readonly arguments: readonly ArgumentSpec[];
+  readonly options: readonly OptionSpec[];
+  readonly examples: readonly Example[];
+  /** Left out of help and completion. */
+  readonly hidden?: boolean;
+  /** The last line when Ctrl-C ended it. */
+  readonly interrupted?: string;
+  /** Resolves to an exit status when that is not 0. */
+  run(context: Context): Promise<number | void>;
+}
+
+/** What the global options say. */
+export interface GlobalOptions {
+  readonly repo: string | undefined;
+  readonly user: boolean;
+  readonly system: boolean;
+  readonly hash: Algorithm | undefined;
+  readonly erofsVersion: FormatVersion | undefined;
+  readonly requireVerity: boolean;
+  readonly noUpgrade: boolean;
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly verbose: boolean;
+}
+
+/** All that a running command gets. */
+export interface Context {
+  /** Positional arguments in order. */
+  readonly args: readonly string[];
+  readonly global: GlobalOptions;
+  /** Whether a flag was given. */
+  flag(name: string): boolean;
+  /** The value of an option. */
+  text(name: string): string | undefined;
+  /** The values of an option that may be repeated. */
+  list(name: string): readonly string[];
+  /** Data: stdout. */
+  readonly out: Output;
+  /** Said to people: stderr. Nothing with --quiet. */
+  note(message: string): void;
+  /** Fires on SIGINT and SIGTERM. */
+  readonly signal: AbortSignal;
+  /** Draws what the library reports. */
+  readonly progress: ProgressListener;
+  /** The repository that the global options name, opened; the caller disposes it. */
+  openRepository(options?: { write?: boolean; create?: boolean }): Promise<Repository>;
+}

@@ -1,0 +1,40 @@
+// The table of commands. Each is loaded only when it is needed.
+
+import type { Command } from "./command.ts";
+
+/** Loads one command. */
+export type CommandLoader = () => Promise<Command>;
+
+/** Every command by its words, in the order of the help text. */
+export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, CommandLoader>([
+  ["init", async () => (await import("./commands/init.ts")).init],
+  ["cat", async () => (await import("./commands/cat.ts")).cat],
+  ["images", async () => (await import("./commands/images.ts")).images],
+  ["image-objects", async () => (await import("./commands/image-objects.ts")).imageObjects],
+  ["measure-file", async () => (await import("./commands/measure-file.ts")).measureFile],
+  ["oci pull", async () => (await import("./commands/oci-pull.ts")).ociPull],
+  ["oci images", async () => (await import("./commands/oci-images.ts")).ociImages],
+  ["oci inspect", async () => (await import("./commands/oci-inspect.ts")).ociInspect],
+  ["oci tag", async () => (await import("./commands/oci-tag.ts")).ociTag],
+  ["oci untag", async () => (await import("./commands/oci-untag.ts")).ociUntag],
+  ["oci dump", async () => (await import("./commands/oci-dump.ts")).ociDump],
+  ["oci compute-id", async () => (await import("./commands/oci-compute-id.ts")).ociComputeId],
+  ["oci copy", async () => (await import("./commands/oci-copy.ts")).ociCopy],
+  ["oci import-layer", async () => (await import("./commands/oci-import-layer.ts")).ociImportLayer],
+  ["oci layer", async () => (await import("./commands/oci-layer.ts")).ociLayer],
+  ["completion", async () => (await import("./commands/completion.ts")).completion],
+  ["help", async () => (await import("./commands/help.ts")).help],
+  ["__complete", async () => (await import("./commands/complete-line.ts")).completeLine],
+]);
+
+/** Other names of commands, as `cfsctl` has them. */
+export const ALIASES: ReadonlyMap<string, string> = new Map([["list-images", "images"]]);
+
+/** What a first word that groups commands is about. */
+export const GROUPS: ReadonlyMap<string, string> = new Map([["oci", "OCI images: pull, list, inspect, tag, copy"]]);
+
+/** All commands that people see, loaded. */
+export async function visibleCommands(): Promise<Command[]> {
+  const commands = await Promise.all([...COMMANDS.values()].map(async (load) => load()));
+  return commands.filter((command) => !command.hidden);
+}

@@ -1,0 +1,42 @@
+// `composefs __complete SHELL LINE CURSOR`: what the completion scripts call.
+
+import type { Command } from "../command.ts";
+import { complete, type RepositoryNames } from "../completion/candidates.ts";
+import { shellWords } from "../completion/shell-words.ts";
+
+export const completeLine: Command = {
+  name: "__complete",
+  summary: "answer a completion script",
+  hidden: true,
+  arguments: [
+    { name: "SHELL", description: "bash, zsh or fish" },
+    { name: "LINE", description: "the line being typed" },
+    { name: "CURSOR", description: "the position in it" },
+  ],
+  options: [],
+  examples: [],
+  async run({ args, out }) {
+    const [shell = "", line = "", cursor = ""] = args;
+    const words = shellWords(line, Number(cursor)).slice(1);
+    const { candidates, files } = await complete(words, namesOfRepository);
+    // bash replaces only what follows the last `:` or `=` of the word.
+    const current = words.at(-1) ?? "";
+    const cut = shell === "bash" ? Math.max(current.lastIndexOf(":"), current.lastIndexOf("=")) + 1 : 0;
+    const lines = candidates.map(({ text, description }) => `${text.slice(cut)}\t${description}`);
+    await out.write([...lines, `:${files}`, ""].join("\n"));
+  },
+};
+
+const namesOfRepository: RepositoryNames = async (kind, { repo, user, system }) => {
+  const { Repository, listImages, repositoryPath } = await import("../../index.ts");
+  try {
+    const path = repositoryPath({ ...(repo === undefined ? {} : { path: repo }), user, system });
+    await using repository = await Repository.open(path, { noUpgrade: true });
+    const tags = (await listImages(repository)).map((image) => image.name);
+    if (kind === "tag") return tags;
+    const refs = (await repository.images()).map(({ name }) => name);
+    return kind === "image" ? refs : [...refs, ...tags];
+  } catch {
+    return [];
+  }
+};

@@ -1,0 +1,19 @@
+// `composefs image-objects NAME`: the objects that an image refers to
+
+import type { Command } from "../command.ts";
+
+export const imageObjects: Command = {
+  name: "image-objects",
+  summary: "list the objects that an image refers to",
+  description: "NAME is an image id (with or without sha256: or sha512:), refs/NAME, or the name of a ref.",
+  arguments: [{ name: "NAME", description: "the image", completes: "image" }],
+  options: [],
+  examples: [{ line: "image-objects refs/os | wc -l", says: "how many they are" }],
+  async run({ args, out, global, openRepository }) {
+    const [name = ""] = args;
+    await using repository = await openRepository();
+    const objects = (await repository.imageObjects(name)).map((id) => `${repository.algorithm}:${id}`);
+    if (global.json) return out.json({ image: name, objects });
+    return out.write(objects.map((id) => `${id}\n`).join(""));
+  },
+};

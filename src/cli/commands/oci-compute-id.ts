@@ -1,0 +1,32 @@
+// `composefs oci compute-id IMAGE [VERITY]`: the image id, computed from the layers
+
+import type { Command } from "../command.ts";
+import { TREE_OPTIONS, xattrMode } from "../tree-options.ts";
+
+export const ociComputeId: Command = {
+  name: "oci compute-id",
+  summary: "compute an image's id from its layers; writes nothing",
+  description: "The format is the repository's default, or that of --erofs-version.",
+  arguments: [
+    { name: "IMAGE", description: "the image", completes: "tag" },
+    { name: "VERITY", optional: true, description: "expected object id of the config" },
+  ],
+  options: TREE_OPTIONS,
+  examples: [
+    { line: "oci compute-id os:v1", says: "the id of the default format" },
+    { line: "oci compute-id --erofs-version 2 os:v1", says: "that of the older format" },
+  ],
+  async run(context) {
+    const [image = "", verity] = context.args;
+    const { computeImageId } = await import("../../index.ts");
+    await using repository = await context.openRepository();
+    const written = await computeImageId(repository, image, {
+      verity,
+      xattrs: xattrMode(context),
+      signal: context.signal,
+    });
+    if (context.global.json) {
+      await context.out.json({ image, id: written.id, format: written.version, algorithm: repository.algorithm });
+    } else await context.out.line(written.id);
+  },
+};

@@ -1,0 +1,44 @@
+// `composefs oci images` (docs/spec/oci.md, section 8)
+
+import type { Command } from "../command.ts";
+import { formatTable } from "../table.ts";
+
+export const ociImages: Command = {
+  name: "oci images",
+  summary: "list the tagged OCI images",
+  arguments: [],
+  options: [{ name: "no-trunc", description: "whole digests" }],
+  examples: [
+    { line: "oci images", says: "as a table" },
+    { line: "oci images --json", says: "for scripts" },
+  ],
+  async run({ global, flag, out, openRepository }) {
+    const { listImages } = await import("../../index.ts");
+    await using repository = await openRepository();
+    const images = await listImages(repository);
+    if (global.json) {
+      return out.json({
+        images: images.map((image) => ({
+          name: image.name,
+          manifest_digest: image.manifestDigest,
+          is_container: image.isContainer,
+          architecture: image.architecture,
+          os: image.os,
+          created: image.created ?? null,
+          layer_count: image.layerCount,
+          referrer_count: image.referrerCount,
+          ...(image.error === undefined ? {} : { error: image.error }),
+        })),
+      });
+    }
+    if (images.length === 0) return out.line("No images found");
+    const rows = images.map((image) => [
+      image.name,
+      flag("no-trunc") ? image.manifestDigest : (image.manifestDigest.split(":")[1] ?? "").slice(0, 12),
+      image.error !== undefined ? "damaged" : image.architecture === "" ? "artifact" : image.architecture,
+      String(image.layerCount),
+      String(image.referrerCount),
+    ]);
+    return out.write(formatTable(["NAME", "DIGEST", "ARCH", "LAYERS", "REFS"], rows, out.isTerminal));
+  },
+};

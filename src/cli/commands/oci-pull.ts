@@ -1,0 +1,98 @@
+// `composefs oci pull REFERENCE [NAME]` (docs/spec/oci.md, section 8)
+
+import { writeFile } from "node:fs/promises";
+import type { PullResult } from "../../index.ts";
+import type { Command } from "../command.ts";
+import { UsageError } from "../failure.ts";
+import { formatSize } from "../size.ts";
+
+export const ociPull: Command = {
+  name: "oci pull",
+  summary: "import an OCI image and build its composefs image",
+  description:
+    "REFERENCE names where the image is: oci:DIRECTORY[:TAG] is a layout. Layers are verified while they stream in; " +
+    "nothing of a refused image is published. What is there already is not read again. The image is tagged NAME, or " +
+    "with the reference itself. Without a repository option, the user's default repository is made when it is missing.",
+  arguments: [
+    { name: "REFERENCE", description: "the image", completes: "reference" },
+    { name: "NAME", optional: true, description: "its tag in the repository" },
+  ],
+  options: [
+    {
+      name: "platform",
+      value: "OS/ARCH[/VARIANT]",
+      description: "which image of an index; this machine's when left out",
+    },
+    { name: "jobs", value: "NUMBER", description: "layers imported at once" },
+    { name: "digest-file", value: "FILE", description: "write the manifest digest into FILE", completes: "file" },
+  ],
+  examples: [
+    { line: "oci pull oci:./image:v1", says: "into the default repository, tagged oci:./image:v1" },
+    { line: "oci pull --repo /srv/images oci:./image:v1 os:v1", says: "into another one, tagged os:v1" },
+    {
+      line: "oci pull --json --progress json oci:./image:v1",
+      says: "for programs: result on stdout, events on stderr",
+    },
+  ],
+  interrupted:
+    "interrupted; nothing of the image was published. Objects that are stored already are kept: run the same pull again to go on",
+  async run(context) {
+    const { args, global, text, out, signal, progress } = context;
+    const { parsePlatform, parseReference, checkTag, pull } = await import("../../index.ts");
+    const [reference = "", tag] = args;
+    const platform = text("platform");
+    const jobs = text("jobs");
+    const count = jobs === undefined ? undefined : Number(jobs);
+    if (count !== undefined && !(Number.isInteger(count) && count >= 1 && count <= 64)) {
+      throw new UsageError(`option --jobs takes a number from 1 to 64, not "${jobs}"`);
+    }
+    // Wrong words must not make a repository.
+    const parsed = parseReference(reference);
+    checkTag(tag ?? reference);
+    const wanted = platform === undefined ? undefined : parsePlatform(platform);
+    await using repository = await context.openRepository({ write: true, create: true });
+    const result = await pull(repository, parsed, { tag, platform: wanted, jobs: count, signal, onProgress: progress });
+    const digestFile = text("digest-file");
+    if (digestFile !== undefined) await writeFile(digestFile, `${result.manifestDigest}\n`);
+    if (global.json) await out.json(asJson(result));
+    else await out.write(asText(result));
+  },
+};
+
+// Stable lines: key, then the value in column 10.
+function asText(result: PullResult): string {
+  const { stats } = result;
+  const lines = [
+    `manifest ${result.manifestDigest}`,
+    `config   ${result.configDigest}`,
+    `verity   ${result.verity}`,
+    `tagged   ${result.tag}`,
+    `objects  ${stats.newObjects} new + ${stats.presentObjects} already present objects; ` +
+      `${formatSize(stats.storedBytes)} stored, ${formatSize(stats.inlineBytes)} inlined`,
+  ];
+  for (const [index, { version, id }] of result.images.entries()) {
+    lines.push(`image    ${id}${index === 0 ? "" : ` (format V${version})`}`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function asJson(result: PullResult): object {
+  const { stats } = result;
+  return {
+    manifest: result.manifestDigest,
+    source_manifest: result.sourceManifestDigest ?? null,
+    config: result.configDigest,
+    verity: result.verity,
+    tag: result.tag,
+    is_container: result.isContainer,
+    images: result.images.map(({ version, id }) => ({ format: version, id })),
+    statistics: {
+      objects_new: stats.newObjects,
+      objects_present: stats.presentObjects,
+      bytes_stored: stats.storedBytes,
+      bytes_inlined: stats.inlineBytes,
+      layers_imported: stats.importedLayers,
+      layers_skipped: stats.skippedLayers,
+    },
+  };
+}

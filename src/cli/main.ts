@@ -1,0 +1,17 @@
+#!/usr/bin/env node
+// The program `composefs`. Only what `--version` needs is loaded here: start-up time is a feature, and everything else
+// comes with the import of ./run.ts.
+
+import { readFileSync } from "node:fs";
+
+const args = process.argv.slice(2);
+
+if (args.length === 1 && (args[0] === "--version" || args[0] === "-V")) {
+  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+    version: string;
+  };
+  process.stdout.write(`composefs ${version}\n`);
+} else {
+  const { run } = await import("./run.ts");
+  await run(args);
+}

@@ -1,0 +1,37 @@
+// Opens the repository that the global options name. A pull into the user's default repository makes it when missing.
+
+import type { Repository } from "../index.ts";
+import type { Context } from "./command.ts";
+
+/** What a command needs of the repository. */
+export interface RepositoryWish {
+  /** Objects, streams or refs will be written. */
+  readonly write?: boolean;
+  /** Make the user's default repository when there is none. */
+  readonly create?: boolean;
+}
+
+/** Opens it; the caller disposes it. */
+export async function openRepository(context: Context, wish: RepositoryWish = {}): Promise<Repository> {
+  const { repo, user, system, hash, erofsVersion, requireVerity, noUpgrade } = context.global;
+  const library = await import("../index.ts");
+  const path = library.repositoryPath({ ...(repo === undefined ? {} : { path: repo }), user, system });
+  const options = {
+    write: wish.write === true,
+    signal: context.signal,
+    requireVerity,
+    noUpgrade,
+    ...(hash === undefined ? {} : { hash }),
+    ...(erofsVersion === undefined ? {} : { erofsVersion }),
+  };
+  const chosen = repo !== undefined || user || system;
+  if (wish.create === true && !chosen) {
+    const made = await library.Repository.initDefault(path, {
+      ...(hash === undefined ? {} : { algorithm: hash }),
+      ...(erofsVersion === undefined ? {} : { erofsVersion }),
+    });
+    if (made.created)
+      context.note(`made the repository ${path} (${made.algorithm}, ${made.secure ? "with" : "without"} fs-verity)`);
+  }
+  return library.Repository.open(path, options);
+}
