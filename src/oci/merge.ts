@@ -1,7 +1,7 @@
 // Layers become one tree (docs/spec/oci.md, section 7): entries in archive order, later ones over earlier ones,
 // whiteouts acting on the tree as it is at that moment. Nothing is invented: no implied parents, no symlinks followed.
 
-import { displayBytes, type ByteString } from "../bytes/byte-string.ts";
+import { displayBytes } from "../bytes/byte-string.ts";
 import { ComposefsError } from "../error.ts";
 import {
   describeFailure,
@@ -86,7 +86,7 @@ export class LayerMerger {
         return new Leaf(entry.stat, { kind: entry.type, rdev: entry.rdev });
       case "fifo":
         return new Leaf(entry.stat, { kind: "fifo" });
-      case "file":
+      default:
         if (entry.content === undefined) throw fault(layer, entry, "its content is missing");
         return new Leaf(entry.stat, entry.content);
     }
@@ -114,6 +114,6 @@ function parentProblem(failure: LookupFailure): string {
 }
 
 function fault(layer: string, entry: MergeEntry, problem: string): ComposefsError {
-  const path = displayBytes(entry.path as ByteString);
+  const path = displayBytes(entry.path);
   return new ComposefsError("invalid", `${layer}: entry "${path}": ${problem}`, { path });
 }

@@ -31,7 +31,7 @@ export function describeFailure(failure: LookupFailure, display: (path: ByteStri
       return `${path} does not exist`;
     case "not-a-directory":
       return `${path} is not a directory`;
-    case "parent-reference":
+    default:
       return `${path} contains ".."`;
   }
 }
@@ -50,10 +50,10 @@ export function walk(
   let node: Node = root;
   for (let i = 0; i < count; i++) {
     const name = components[i] as ByteString;
-    if (name === "..") return failure("parent-reference", components, i + 1);
-    if (!(node instanceof Directory)) return failure("not-a-directory", components, i);
+    if (name === "..") return stopped("parent-reference", components, i + 1);
+    if (!(node instanceof Directory)) return stopped("not-a-directory", components, i);
     const child: Node | undefined = node.entries.get(name);
-    if (child === undefined) return failure("missing", components, i + 1);
+    if (child === undefined) return stopped("missing", components, i + 1);
     node = child;
   }
   return node;
@@ -67,9 +67,9 @@ export function walkDirectory(
 ): Directory | LookupFailure {
   const node = walk(root, components, count);
   if (isLookupFailure(node) || node instanceof Directory) return node;
-  return failure("not-a-directory", components, count);
+  return stopped("not-a-directory", components, count);
 }
 
-function failure(reason: LookupFailure["reason"], components: readonly ByteString[], count: number): LookupFailure {
+function stopped(reason: LookupFailure["reason"], components: readonly ByteString[], count: number): LookupFailure {
   return { reason, path: components.slice(0, count).join("/") };
 }

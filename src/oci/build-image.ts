@@ -1,0 +1,75 @@
+// From stored layers to the EROFS image (docs/spec/oci.md, section 7).
+
+import type { ObjectId } from "../bytes/algorithm.ts";
+import type { FormatVersion } from "../core/erofs.ts";
+import { ComposefsError, throwIfAborted } from "../error.ts";
+import { writeImage } from "../image/write.ts";
+import type { Repository } from "../repository/repository.ts";
+import { containerTransform } from "../tree/container-transform.ts";
+import type { Directory } from "../tree/node.ts";
+import type { XattrMode } from "../tree/xattr-filter.ts";
+import type { Digest } from "./digest.ts";
+import { readLayer } from "./layer/read.ts";
+import { LayerMerger } from "./merge.ts";
+
+/** A layer of an image in the repository. */
+export interface StoredLayer {
+  /** The diff_id, or the blob's digest in an artifact. */
+  readonly digest: Digest;
+  /** The object id of its stream. */
+  readonly id: ObjectId;
+}
+
+/** How often a long merge looks at the signal, in entries. */
+const ABORT_INTERVAL = 256;
+
+/**
+ * Merges the layers and makes the result a container root: the tree of the image, without the boot transform.
+ *
+ * @throws ComposefsError `invalid` naming layer and entry, or saying what the tree lacks
+ */
+export async function buildTree(
+  repository: Repository,
+  layers: readonly StoredLayer[],
+  options: { xattrs?: XattrMode; signal?: AbortSignal | undefined } = {},
+): Promise<Directory> {
+  const merger = new LayerMerger();
+  for (const [i, layer] of layers.entries()) {
+    const name = layerName(i, layers.length, layer.digest);
+    let count = 0;
+    for await (const entry of readLayer(repository, layer.id, name)) {
+      if (++count % ABORT_INTERVAL === 0) throwIfAborted(options.signal);
+      merger.apply(entry, name);
+    }
+  }
+  containerTransform(merger.root, options.xattrs);
+  return merger.root;
+}
+
+/** What a layer is called in messages. */
+export function layerName(index: number, count: number, digest: Digest): string {
+  return `layer ${index + 1} of ${count} (${digest})`;
+}
+
+/**
+ * Writes the image of a tree as an object. Links nothing.
+ *
+ * @returns the image id
+ */
+export async function storeImage(repository: Repository, tree: Directory, version: FormatVersion): Promise<ObjectId> {
+  const sink = repository.newObject();
+  let id: ObjectId;
+  try {
+    ({ id } = writeImage(tree, { version, algorithm: repository.algorithm, dialect: "rs" }, (chunk) =>
+      sink.write(chunk),
+    ));
+  } catch (error) {
+    await sink.abort();
+    throw error;
+  }
+  const stored = await sink.commit();
+  if (stored.id !== id) {
+    throw new ComposefsError("internal", `the image was computed as ${id} but stored as ${stored.id}`, { digest: id });
+  }
+  return id;
+}

@@ -1,0 +1,56 @@
+// The tree of a stored image, rebuilt from its layers: for `oci dump` and `oci compute-id`, which write nothing
+// (docs/spec/oci.md, section 8).
+
+import type { ObjectId } from "../bytes/algorithm.ts";
+import { ComposefsError } from "../error.ts";
+import type { Repository } from "../repository/repository.ts";
+import type { Directory } from "../tree/node.ts";
+import type { XattrMode } from "../tree/xattr-filter.ts";
+import { buildTree, layerName } from "./build-image.ts";
+import { verifyLayer } from "./layer-bytes.ts";
+import { openImage, requireContainer, type StoredImage } from "./stored-image.ts";
+
+/** Options of {@link imageTree}. */
+export interface ImageTreeOptions {
+  xattrs?: XattrMode | undefined;
+  /**
+   * The expected object id of the config's stream. With it, an image named by its config is trusted as the stream says;
+   * without, its layers are verified against their diff_ids.
+   */
+  verity?: ObjectId | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Builds the tree of an image.
+ *
+ * @throws ComposefsError `invalid` for artifacts, `digest-mismatch` when the config's stream is not `verity` or a
+ *   layer is not what its diff_id says
+ */
+export async function imageTree(
+  repository: Repository,
+  name: string,
+  options: ImageTreeOptions = {},
+): Promise<Directory> {
+  const image = await openImage(repository, name);
+  requireContainer(image);
+  await checkConfig(repository, image, options);
+  const { xattrs, signal } = options;
+  return buildTree(repository, image.layers, { signal, ...(xattrs === undefined ? {} : { xattrs }) });
+}
+
+async function checkConfig(repository: Repository, image: StoredImage, options: ImageTreeOptions): Promise<void> {
+  const { verity, signal } = options;
+  if (verity !== undefined) {
+    if (image.config.id === verity.toLowerCase()) return;
+    throw new ComposefsError(
+      "digest-mismatch",
+      `the config of ${image.name} has the fs-verity digest ${image.config.id}, not ${verity}`,
+      { digest: image.config.digest },
+    );
+  }
+  if (image.manifest !== undefined) return;
+  for (const [i, { digest, id }] of image.layers.entries()) {
+    await verifyLayer(repository, id, digest, layerName(i, image.layers.length, digest), signal);
+  }
+}

@@ -1,0 +1,324 @@
+// Pulls an image into a repository (docs/spec/oci.md, section 6): resolve, check, import the layers that are missing,
+// build, publish. Everything is verified before the first link is made, so a refused image leaves only objects.
+
+import { availableParallelism } from "node:os";
+
+import type { ObjectId } from "../bytes/algorithm.ts";
+import type { FormatVersion } from "../core/erofs.ts";
+import { ComposefsError } from "../error.ts";
+import type { ProgressListener } from "../progress.ts";
+import type { Repository } from "../repository/repository.ts";
+import { CONFIG } from "../splitstream/content-type.ts";
+import { importBlob } from "./blob-import.ts";
+import { runBounded } from "./bounded.ts";
+import { layerName, type StoredLayer } from "./build-image.ts";
+import { commitImage, type ImageOfVersion, type ImageParts } from "./commit.ts";
+import { parseImageConfig } from "./config.ts";
+import { verifyDigest, type Digest } from "./digest.ts";
+import { convertDockerManifest, isDockerManifest } from "./docker-schema2.ts";
+import { importLayer } from "./layer/import.ts";
+import {
+  checkVerifiable,
+  isContainerManifest,
+  isTarLayer,
+  parseManifest,
+  type Descriptor,
+  type Manifest,
+} from "./manifest.ts";
+import type { Platform } from "./platform.ts";
+import type { ImageReference } from "./reference.ts";
+import { readDocument } from "./source/document.ts";
+import { openSource } from "./source/open.ts";
+import type { ImageSource } from "./source/source.ts";
+import { usableLayer } from "./stored-layer.ts";
+import { checkStreamDigest, configStream, readDocumentStream } from "./streams.ts";
+import { checkTag } from "./tag-name.ts";
+
+/** Options of {@link pull}. */
+export interface PullOptions {
+  /** Name to tag the image with; the reference itself when left out. */
+  tag?: string | undefined;
+  /** Which image to take from an index; the host's when left out. */
+  platform?: Platform | undefined;
+  /** Layers imported at once; as many as there are processors, at most 4, when left out. */
+  jobs?: number | undefined;
+  /** Format versions to build instead of the repository's. */
+  formats?: readonly FormatVersion[] | undefined;
+  signal?: AbortSignal | undefined;
+  onProgress?: ProgressListener | undefined;
+}
+
+/** Counts of a pull: external objects of the layers imported now. */
+export interface PullStats {
+  /** Objects written. */
+  newObjects: number;
+  /** Objects that were there already. */
+  presentObjects: number;
+  /** Bytes of the objects written. */
+  storedBytes: number;
+  /** Bytes kept inline in the layers' streams. */
+  inlineBytes: number;
+  /** Layers imported. */
+  importedLayers: number;
+  /** Layers that were there already. */
+  skippedLayers: number;
+}
+
+/** What a pull did. */
+export interface PullResult {
+  /** Digest of the manifest as stored. */
+  manifestDigest: Digest;
+  /** Digest of the Docker manifest that the stored one was made from. */
+  sourceManifestDigest: Digest | undefined;
+  configDigest: Digest;
+  /** Object id of the manifest's stream, as linked. */
+  verity: ObjectId;
+  tag: string;
+  isContainer: boolean;
+  /** The EROFS images in the order of the formats; empty for artifacts. */
+  images: readonly ImageOfVersion[];
+  stats: PullStats;
+}
+
+/**
+ * Pulls an image and tags it.
+ *
+ * @example
+ * ```ts
+ * await using repository = await Repository.open("/var/lib/images", { write: true });
+ * const { images } = await pull(repository, "oci:./image:v1", { tag: "os:latest" });
+ * console.log(images[0]?.id);
+ * ```
+ * @throws ComposefsError; the repository then holds no link to anything of the image
+ */
+export async function pull(
+  repository: Repository,
+  reference: string | ImageReference,
+  options: PullOptions = {},
+): Promise<PullResult> {
+  const tag = options.tag ?? (typeof reference === "string" ? reference : reference.text);
+  // Before anything is fetched: a pull that cannot be tagged is no use.
+  checkTag(tag);
+  const { onProgress } = options;
+  await using source = await openSource(reference, onProgress === undefined ? {} : { onProgress });
+  return pullFrom(repository, source, { ...options, tag });
+}
+
+/** Like {@link pull}, from a source that is open already. */
+export async function pullFrom(
+  repository: Repository,
+  source: ImageSource,
+  options: PullOptions & { tag: string },
+): Promise<PullResult> {
+  const tagFile = checkTag(options.tag);
+  const resolved = await resolveImage(source, options);
+  const config = await readConfig(repository, source, resolved, options);
+  const plan = planLayers(resolved, config.bytes);
+  const { layers, stats } = await importLayers(repository, source, plan, config.refs, options);
+  const parts: ImageParts = {
+    manifestDigest: resolved.digest,
+    manifestBytes: resolved.bytes,
+    manifest: resolved.manifest,
+    configDigest: resolved.manifest.config.digest,
+    configBytes: config.bytes,
+    isContainer: resolved.isContainer,
+    layers,
+  };
+  const { signal, onProgress, formats } = options;
+  let committed;
+  try {
+    committed = await commitImage(repository, parts, { tagFile, formats, signal, onProgress });
+  } catch (error) {
+    throw aboutImage(error, resolved.digest);
+  }
+  return {
+    manifestDigest: resolved.digest,
+    sourceManifestDigest: resolved.sourceDigest,
+    configDigest: resolved.manifest.config.digest,
+    verity: committed.manifestId,
+    tag: options.tag,
+    isContainer: resolved.isContainer,
+    images: committed.images,
+    stats,
+  };
+}
+
+/** A manifest in the form in which it will be stored. */
+interface ResolvedImage {
+  readonly digest: Digest;
+  readonly bytes: Uint8Array;
+  readonly manifest: Manifest;
+  readonly sourceDigest: Digest | undefined;
+  readonly isContainer: boolean;
+}
+
+async function resolveImage(source: ImageSource, options: PullOptions): Promise<ResolvedImage> {
+  const { platform, signal, onProgress } = options;
+  const resolved = await source.resolve({
+    ...(platform === undefined ? {} : { platform }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const { bytes, digest, mediaType } = resolved;
+  verifyDigest(bytes, digest, `the manifest ${digest}`);
+  const manifest = parseManifest(bytes, `the manifest ${digest}`);
+  checkVerifiable(manifest.config, `the manifest ${digest}`);
+  for (const layer of manifest.layers) checkVerifiable(layer, `the manifest ${digest}`);
+  if (isDockerManifest(mediaType, manifest)) {
+    onProgress?.({ type: "note", message: `converting the Docker manifest ${digest}` });
+    const converted = convertDockerManifest(manifest, digest);
+    return { ...converted, sourceDigest: digest, isContainer: true };
+  }
+  return { bytes, digest, manifest, sourceDigest: undefined, isContainer: isContainerManifest(manifest) };
+}
+
+interface ConfigOfImage {
+  readonly bytes: Uint8Array;
+  /** Named refs of the stored config: layers whose own link may be lost. */
+  readonly refs: ReadonlyMap<string, ObjectId>;
+}
+
+/** The config from the repository, or from the source when it is not there or damaged. */
+async function readConfig(
+  repository: Repository,
+  source: ImageSource,
+  { manifest }: ResolvedImage,
+  options: PullOptions,
+): Promise<ConfigOfImage> {
+  const { digest, size } = manifest.config;
+  const report = (skipped: boolean) => options.onProgress?.({ type: "done", id: digest, skipped });
+  options.onProgress?.({ type: "start", id: digest, kind: "config", label: `config ${digest}`, total: size });
+  const id = repository.stream(configStream(digest));
+  if (id !== undefined) {
+    try {
+      const stored = await readDocumentStream(repository, id, digest, CONFIG);
+      report(true);
+      return stored;
+    } catch (error) {
+      if (!(error instanceof ComposefsError)) throw error;
+    }
+  }
+  const bytes = await readDocument(source, manifest.config, "the config", options.signal);
+  report(false);
+  return { bytes, refs: new Map() };
+}
+
+/** A layer of the image: what it is called in the repository, and the blob it comes from. */
+interface PlannedLayer {
+  readonly digest: Digest;
+  readonly blob: Descriptor;
+  readonly kind: "container" | "artifact";
+  readonly name: string;
+}
+
+/** Pairs blobs with the names of their streams, and checks what can be checked before anything is fetched. */
+function planLayers({ manifest, digest, isContainer }: ResolvedImage, configBytes: Uint8Array): PlannedLayer[] {
+  const { layers } = manifest;
+  if (!isContainer) {
+    return layers.map((blob, i) => {
+      checkStreamDigest(blob.digest, `layer ${i + 1} of the artifact`);
+      return { digest: blob.digest, blob, kind: "artifact", name: layerName(i, layers.length, blob.digest) };
+    });
+  }
+  const { diffIds } = parseImageConfig(configBytes, `the config ${manifest.config.digest}`);
+  if (diffIds.length !== layers.length) {
+    throw new ComposefsError(
+      "invalid",
+      `the image ${digest} does not fit together: its manifest has ${layers.length} layers, its config ${diffIds.length} diff_ids`,
+      { digest, hint: "the image was put together wrongly; build it again" },
+    );
+  }
+  return layers.map((blob, i) => {
+    const diffId = diffIds[i] as Digest;
+    const name = layerName(i, layers.length, diffId);
+    checkVerifiable({ ...blob, digest: diffId }, name);
+    if (!isTarLayer(blob.mediaType)) {
+      throw new ComposefsError("unsupported", `${name} has the media type ${JSON.stringify(blob.mediaType)}`, {
+        digest: blob.digest,
+        hint: "layers of container images must be tar archives; is this an artifact with a wrong config type?",
+      });
+    }
+    return { digest: diffId, blob, kind: "container", name };
+  });
+}
+
+async function importLayers(
+  repository: Repository,
+  source: ImageSource,
+  plan: readonly PlannedLayer[],
+  configRefs: ReadonlyMap<string, ObjectId>,
+  options: PullOptions,
+): Promise<{ layers: StoredLayer[]; stats: PullStats }> {
+  const stats: PullStats = {
+    newObjects: 0,
+    presentObjects: 0,
+    storedBytes: 0,
+    inlineBytes: 0,
+    importedLayers: 0,
+    skippedLayers: 0,
+  };
+  const ids = new Map<Digest, ObjectId>();
+  const missing: PlannedLayer[] = [];
+  const distinct = new Map(plan.map((layer) => [layer.digest, layer]));
+  for (const layer of distinct.values()) {
+    const id = await usableLayer(repository, layer.digest, layer.kind, configRefs.get(layer.digest));
+    if (id === undefined) {
+      missing.push(layer);
+      continue;
+    }
+    ids.set(layer.digest, id);
+    stats.skippedLayers++;
+    options.onProgress?.({ type: "done", id: layer.digest, skipped: true });
+  }
+  // Largest first: the longest one decides when all are done.
+  missing.sort((a, b) => b.blob.size - a.blob.size);
+  const jobs = options.jobs ?? Math.min(availableParallelism(), 4);
+  await runBounded(missing, jobs, options.signal, async (layer, signal) => {
+    ids.set(layer.digest, await importOne(repository, source, layer, stats, signal, options.onProgress));
+    stats.importedLayers++;
+  });
+  return { layers: plan.map(({ digest }) => ({ digest, id: ids.get(digest) as ObjectId })), stats };
+}
+
+async function importOne(
+  repository: Repository,
+  source: ImageSource,
+  layer: PlannedLayer,
+  stats: PullStats,
+  signal: AbortSignal,
+  onProgress: ProgressListener | undefined,
+): Promise<ObjectId> {
+  const { digest, blob, kind, name } = layer;
+  onProgress?.({ type: "start", id: digest, kind: "layer", label: digest, total: blob.size });
+  const advance = (done: number) => onProgress?.({ type: "advance", id: digest, done, total: blob.size });
+  const content = source.blob(blob, { signal });
+  let id: ObjectId;
+  if (kind === "artifact" && !isTarLayer(blob.mediaType)) {
+    const imported = await importBlob(repository, content, blob, { signal, onProgress: advance });
+    stats[imported.created ? "newObjects" : "presentObjects"]++;
+    if (imported.created) stats.storedBytes += blob.size;
+    id = imported.streamId;
+  } else {
+    const imported = await importLayer(repository, content, {
+      ...(kind === "container" ? { diffId: digest } : {}),
+      blob: { digest: blob.digest, size: blob.size },
+      name,
+      signal,
+      onProgress: advance,
+    });
+    id = imported.streamId;
+  }
+  onProgress?.({ type: "done", id: digest });
+  return id;
+}
+
+/** Says which image it was that the layers did not make. */
+function aboutImage(error: unknown, digest: Digest): unknown {
+  if (!(error instanceof ComposefsError) || error.code !== "invalid" || error.digest !== undefined) return error;
+  const { code, message, hint, path, cause } = error;
+  return new ComposefsError(code, `the image ${digest} cannot be built: ${message}`, {
+    digest,
+    cause: cause ?? error,
+    ...(hint === undefined ? {} : { hint }),
+    ...(path === undefined ? {} : { path }),
+  });
+}

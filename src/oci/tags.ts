@@ -1,0 +1,81 @@
+// Tags: names of manifests below streams/refs/oci (docs/spec/oci.md, section 6.2 and 8).
+
+import { ComposefsError } from "../error.ts";
+import type { Repository } from "../repository/repository.ts";
+import { isDigest, type Digest } from "./digest.ts";
+import { nearNames } from "./near-names.ts";
+import { digestOfStream, manifestStream } from "./streams.ts";
+import { checkTag, decodeTag, encodeTag, TAG_PREFIX } from "./tag-name.ts";
+
+/** A tag and the manifest that it points to, which may not exist. */
+export interface Tag {
+  readonly name: string;
+  readonly manifestDigest: Digest;
+}
+
+/** All tags, sorted by name. Refs that point to anything but a manifest are not tags. */
+export async function listTags(repository: Repository): Promise<Tag[]> {
+  const tags: Tag[] = [];
+  for (const { name, target } of await repository.refs("streams", TAG_PREFIX)) {
+    const manifestDigest = digestOfStream(target, "oci-manifest-");
+    if (manifestDigest === undefined) continue;
+    tags.push({ name: decodeTag(name.slice(TAG_PREFIX.length + 1)), manifestDigest });
+  }
+  return tags.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** The manifest that a tag points to; undefined when there is no such tag. */
+export async function findTag(repository: Repository, name: string): Promise<Digest | undefined> {
+  const file = encodeTag(name);
+  const ref = (await repository.refs("streams", TAG_PREFIX)).find((entry) => entry.name === `${TAG_PREFIX}/${file}`);
+  return ref === undefined ? undefined : digestOfStream(ref.target, "oci-manifest-");
+}
+
+/** The error for a tag that does not exist; suggests the names that could have been meant. */
+export async function unknownTag(repository: Repository, name: string): Promise<ComposefsError> {
+  const tags = (await listTags(repository)).map((tag) => tag.name);
+  const near = nearNames(name, tags);
+  const few = tags.slice(0, 5).join(", ") + (tags.length > 5 ? ", ..." : "");
+  const hint =
+    tags.length === 0
+      ? "the repository has no images yet; pull one with `composefs oci pull`"
+      : near.length > 0
+        ? `did you mean ${near.join(" or ")}?`
+        : `the repository has ${few}; list them with \`composefs oci images\``;
+  return new ComposefsError("not-found", `there is no image ${JSON.stringify(name)} in ${repository.path}`, { hint });
+}
+
+/**
+ * Tags a manifest that is in the repository. An existing tag is moved.
+ *
+ * @param manifest its digest, also as `@DIGEST`
+ * @throws ComposefsError `not-found` when the manifest is not there, `invalid` for impossible names
+ */
+export async function tagImage(repository: Repository, manifest: string, name: string): Promise<Tag> {
+  const file = checkTag(name);
+  const digest = manifest.startsWith("@") ? manifest.slice(1) : manifest;
+  if (!isDigest(digest)) {
+    throw new ComposefsError("invalid", `${JSON.stringify(manifest)} is not a manifest digest`, {
+      hint: "`composefs oci images --json` shows the digests",
+    });
+  }
+  const stream = manifestStream(digest);
+  if (repository.stream(stream) === undefined) {
+    throw new ComposefsError("not-found", `there is no manifest ${digest} in ${repository.path}`, {
+      digest,
+      hint: "pull the image first; `composefs oci images --json` shows the digests that are there",
+    });
+  }
+  await repository.setRef("streams", `${TAG_PREFIX}/${file}`, stream);
+  return { name, manifestDigest: digest };
+}
+
+/**
+ * Removes a tag. What only it kept alive goes at the next garbage collection.
+ *
+ * @throws ComposefsError `not-found`, suggesting near names
+ */
+export async function untagImage(repository: Repository, name: string): Promise<void> {
+  if ((await findTag(repository, name)) === undefined) throw await unknownTag(repository, name);
+  await repository.removeRef("streams", `${TAG_PREFIX}/${encodeTag(name)}`);
+}
