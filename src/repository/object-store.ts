@@ -1,0 +1,389 @@
+// The object store: content-addressed files below `objects/` (docs/spec/repository.md, sections 5 and 6). Synchronous and
+// built from plain data, so that a worker thread can have its own; it takes no locks, whoever uses it holds the shared one.
+
+import { closeSync, constants, linkSync, lstatSync, mkdirSync, openSync, readSync } from "node:fs";
+import { renameSync, statfsSync, unlinkSync, writeSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { type Algorithm, isObjectId, type ObjectId, objectPath } from "../bytes/algorithm.ts";
+import { FsverityHasher, fsverityDigest, fsverityFile } from "../core/fsverity.ts";
+import { ComposefsError, systemError } from "../error.ts";
+import { syscalls } from "../runtime/syscalls.ts";
+import { isDamaged, openObject, type StoredObject } from "./object-read.ts";
+import { enableVerity, type VerityState } from "./object-verity.ts";
+
+/** What a store needs to know: plain data, can be sent to another thread. */
+export interface ObjectStoreOptions {
+  /** Absolute path of the repository. */
+  path: string;
+  algorithm: Algorithm;
+  /** Whether every object must have fs-verity enabled. */
+  secure: boolean;
+  /**
+   * Compare the content of an object that exists already with what is stored, and replace it when it differs. On by
+   * default where the kernel does not vouch for it, that is in insecure repositories.
+   */
+  verifyExisting?: boolean;
+}
+
+/** What became of an object. */
+export interface PutResult {
+  id: ObjectId;
+  /** False when it was there already, undamaged. */
+  created: boolean;
+}
+
+/** The result of a streamed object. */
+export interface SinkResult extends PutResult {
+  /** Bytes of the object. */
+  size: number;
+}
+
+/** Takes the content of one object piece by piece. */
+export interface ObjectSink {
+  /** Appends bytes; they may be reused afterwards. */
+  write(bytes: Uint8Array): void;
+  /** Publishes the object. The sink is spent. */
+  commit(): SinkResult;
+  /** Gives up and removes what was written. Harmless after a commit. */
+  abort(): void;
+}
+
+/** First characters of the names of temporary files in `objects/`. */
+export const TEMPORARY_OBJECT = ".tmp-object-";
+
+const MAX_KNOWN = 200_000;
+
+/** The objects of one repository. */
+export class ObjectStore {
+  readonly options: Readonly<ObjectStoreOptions>;
+  readonly #objects: string;
+  readonly #verifyExisting: boolean;
+  readonly #verity: VerityState = { supported: undefined };
+  // Objects that this store has written or checked: a second time costs no system call.
+  readonly #known = new Set<ObjectId>();
+  readonly #temporaryPrefix: string;
+  #temporaries = 0;
+
+  constructor(options: ObjectStoreOptions) {
+    this.options = { ...options };
+    this.#objects = `${options.path}/objects`;
+    this.#verifyExisting = options.verifyExisting ?? !options.secure;
+    this.#temporaryPrefix = `${this.#objects}/${TEMPORARY_OBJECT}${randomBytes(6).toString("hex")}-`;
+  }
+
+  /** Absolute path of an object; its id is checked. */
+  path(id: ObjectId): string {
+    if (!isObjectId(id, this.options.algorithm))
+      throw new ComposefsError("invalid", `not a ${this.options.algorithm} object id: ${id}`, { digest: id });
+    return `${this.#objects}/${objectPath(id)}`;
+  }
+
+  /** Whether the object is there (as a file; its content is not checked). */
+  hasSync(id: ObjectId): boolean {
+    return this.#known.has(id) || lstatSync(this.path(id), { throwIfNoEntry: false })?.isFile() === true;
+  }
+
+  /**
+   * Stores an object that is in memory.
+   *
+   * @param id its id, when the caller has computed it already
+   */
+  putSync(bytes: Uint8Array, id: ObjectId = fsverityDigest(this.options.algorithm, bytes)): PutResult {
+    if (this.#known.has(id)) return { id, created: false };
+    const path = this.path(id);
+    const state = this.#existing(path, id, bytes.length, bytes);
+    if (state !== "good") {
+      const temporary = this.#create();
+      try {
+        writeAll(temporary.fd, bytes);
+      } catch (error) {
+        this.#drop(temporary);
+        throw this.#writeError(error, id, bytes.length);
+      }
+      this.#publish(temporary, path, id, bytes.length, state);
+    }
+    this.#remember(id);
+    return { id, created: state !== "good" };
+  }
+
+  /** Stores an object whose content comes in pieces. */
+  newObjectSync(): ObjectSink {
+    const hasher = new FsverityHasher(this.options.algorithm);
+    const temporary = this.#create();
+    let size = 0;
+    let open = true;
+    const abort = () => {
+      if (!open) return;
+      open = false;
+      hasher[Symbol.dispose]();
+      this.#drop(temporary);
+    };
+    return {
+      write: (bytes) => {
+        if (!open) throw new ComposefsError("internal", "the object is closed already");
+        try {
+          hasher.update(bytes);
+          writeAll(temporary.fd, bytes);
+          size += bytes.length;
+        } catch (error) {
+          abort();
+          throw this.#writeError(error, undefined, size + bytes.length);
+        }
+      },
+      commit: () => {
+        if (!open) throw new ComposefsError("internal", "the object is closed already");
+        open = false;
+        const id = hasher.digest();
+        hasher[Symbol.dispose]();
+        let state: Existing;
+        let path: string;
+        try {
+          path = this.path(id);
+          state = this.#known.has(id) ? "good" : this.#existing(path, id, size, undefined);
+        } catch (error) {
+          this.#drop(temporary);
+          throw error;
+        }
+        if (state === "good") this.#drop(temporary);
+        else this.#publish(temporary, path, id, size, state);
+        this.#remember(id);
+        return { id, size, created: state !== "good" };
+      },
+      abort,
+    };
+  }
+
+  /**
+   * Stores the content of an open file, sharing its blocks where the file system can.
+   *
+   * @param size bytes of the file
+   */
+  putFileSync(fd: number, size: number): SinkResult {
+    const id = fsverityFile(this.options.algorithm, fd, size);
+    if (this.#known.has(id) || this.#existing(this.path(id), id, size, undefined) === "good") {
+      this.#remember(id);
+      return { id, size, created: false };
+    }
+    const temporary = this.#create(constants.O_RDWR);
+    let copied: ObjectId;
+    try {
+      if (!syscalls().cloneFile(temporary.fd, fd)) copyAll(temporary.fd, fd);
+      // The source may have changed since: what counts is what was stored.
+      copied = fsverityFile(this.options.algorithm, temporary.fd);
+    } catch (error) {
+      this.#drop(temporary);
+      throw this.#writeError(error, id, size);
+    }
+    if (copied !== id) {
+      this.#drop(temporary);
+      throw new ComposefsError("io", "the file changed while it was stored", {
+        hint: "run the command again when nothing writes to it",
+      });
+    }
+    this.#publish(temporary, this.path(id), id, size, this.#existing(this.path(id), id, size, undefined));
+    this.#remember(id);
+    return { id, size, created: true };
+  }
+
+  /** Opens an object for reading; see {@link openObject} for what is checked. The caller closes it. */
+  openSync(id: ObjectId): StoredObject {
+    return openObject(this.path(id), id, this.options);
+  }
+
+  /**
+   * The verified content of an object.
+   *
+   * @param limit `limit` error when the object is larger
+   */
+  readSync(id: ObjectId, limit: number): Uint8Array {
+    const object = this.openSync(id);
+    try {
+      if (object.size > limit)
+        throw new ComposefsError("limit", `object ${id} has ${object.size} bytes, at most ${limit} are accepted here`, {
+          digest: id,
+        });
+      const bytes = object.read(0, object.size);
+      if (!object.verified) {
+        const measured = fsverityDigest(this.options.algorithm, bytes);
+        if (measured !== id) throw isDamaged(id, measured);
+      }
+      return bytes;
+    } finally {
+      object.close();
+    }
+  }
+
+  /** Forgets which objects were seen: after a collection some of them are gone. */
+  forget(): void {
+    this.#known.clear();
+  }
+
+  #remember(id: ObjectId): void {
+    if (this.#known.size >= MAX_KNOWN) this.#known.clear();
+    this.#known.add(id);
+  }
+
+  // What is under the final name: nothing, a good object, or something that is to be replaced.
+  #existing(path: string, id: ObjectId, size: number, content: Uint8Array | undefined): Existing {
+    let found: ReturnType<typeof lstatSync>;
+    try {
+      found = lstatSync(path, { throwIfNoEntry: false });
+    } catch (error) {
+      throw systemError(error, `looking for object ${id}`, path);
+    }
+    if (found === undefined) return "absent";
+    if (!found.isFile() || found.size !== size) return "damaged";
+    if (!this.options.secure && !this.#verifyExisting) return "good";
+    try {
+      const object = openObject(path, id, this.options);
+      try {
+        if (object.verified || !this.#verifyExisting) return "good";
+        if (content) return Buffer.compare(object.read(0, size), content) === 0 ? "good" : "damaged";
+        return fsverityFile(this.options.algorithm, object.fd, size) === id ? "good" : "damaged";
+      } finally {
+        object.close();
+      }
+    } catch (error) {
+      // Unreadable or without the fs-verity that it must have.
+      if (error instanceof ComposefsError && error.code === "corrupt") return "damaged";
+      throw error;
+    }
+  }
+
+  #create(access: number = constants.O_WRONLY): Temporary {
+    const flags = access | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+    for (let attempt = 0; ; attempt++) {
+      const path = `${this.#temporaryPrefix}${this.#temporaries++}`;
+      try {
+        return { fd: openSync(path, flags, 0o644), path };
+      } catch (error) {
+        if (attempt > 0 || errorCode(error) !== "ENOENT") throw this.#writeError(error, undefined, 0);
+        makeDirectory(this.#objects);
+      }
+    }
+  }
+
+  // Gives the temporary file its final name; never replaces an object unless it is damaged. Closes it in any case.
+  #publish(temporary: Temporary, path: string, id: ObjectId, size: number, state: Existing): void {
+    try {
+      if (this.#verity.supported !== false || this.options.secure)
+        enableVerity(temporary, id, this.options, this.#verity);
+      for (let attempt = 0; ; attempt++) {
+        try {
+          if (state === "damaged") replace(temporary.path, path);
+          else if (this.#linkNew(temporary.path, path)) return;
+          else if (this.#existing(path, id, size, undefined) === "good") unlinkSync(temporary.path);
+          else replace(temporary.path, path);
+          return;
+        } catch (error) {
+          if (attempt > 0 || errorCode(error) !== "ENOENT") throw error;
+          makeDirectory(path.slice(0, path.lastIndexOf("/")));
+        }
+      }
+    } catch (error) {
+      this.#drop(temporary);
+      throw this.#writeError(error, id, size);
+    } finally {
+      closeTemporary(temporary);
+    }
+  }
+
+  // False when the name is taken.
+  #linkNew(from: string, to: string): boolean {
+    const renamed = syscalls().renameNoReplace?.(from, to);
+    if (renamed !== undefined) return renamed;
+    try {
+      linkSync(from, to);
+    } catch (error) {
+      if (errorCode(error) === "EEXIST") return false;
+      throw error;
+    }
+    unlinkSync(from);
+    return true;
+  }
+
+  #drop(temporary: Temporary): void {
+    closeTemporary(temporary);
+    try {
+      unlinkSync(temporary.path);
+    } catch {
+      // The error that led here is the one to report; gc removes the file.
+    }
+  }
+
+  #writeError(error: unknown, id: ObjectId | undefined, size: number): ComposefsError {
+    const action = id === undefined ? "writing an object" : `writing object ${id}`;
+    if (errorCode(error) !== "ENOSPC") return systemError(error, action, this.options.path);
+    return noSpace(error, action, this.options.path, size);
+  }
+}
+
+type Existing = "absent" | "good" | "damaged";
+
+/** An open file in `objects/` that has no id yet; `fd` is -1 once it is closed. */
+interface Temporary {
+  fd: number;
+  path: string;
+}
+
+function closeTemporary(temporary: Temporary): void {
+  if (temporary.fd >= 0) closeSync(temporary.fd);
+  temporary.fd = -1;
+}
+
+// A directory in the place of an object must go first: rename does not replace it by a file.
+function replace(from: string, to: string): void {
+  try {
+    renameSync(from, to);
+  } catch (error) {
+    if (errorCode(error) !== "EISDIR") throw error;
+    throw new ComposefsError("corrupt", `a directory is in the place of the object ${to}`, {
+      path: to,
+      hint: "remove it by hand: it does not belong to the repository",
+    });
+  }
+}
+
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, 0o755);
+  } catch (error) {
+    if (errorCode(error) !== "EEXIST") throw systemError(error, "making a directory", path);
+  }
+}
+
+function writeAll(fd: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at);
+}
+
+function copyAll(to: number, from: number): void {
+  const buffer = new Uint8Array(1 << 20);
+  for (let at = 0; ; ) {
+    const count = readSync(from, buffer, 0, buffer.length, at);
+    if (count === 0) return;
+    writeAll(to, buffer.subarray(0, count));
+    at += count;
+  }
+}
+
+function noSpace(cause: unknown, action: string, path: string, size: number): ComposefsError {
+  let free = "";
+  try {
+    const { bavail, bsize, ffree, files } = statfsSync(path);
+    free =
+      files > 0 && ffree === 0
+        ? ": no inodes are left"
+        : `: ${size} bytes were to be written, ${bavail * bsize} are free`;
+  } catch {
+    // The message is good without it.
+  }
+  return new ComposefsError("no-space", `${action}: no space left on the file system of ${path}${free}`, {
+    cause,
+    path,
+    hint: "free some space, for example with `composefs gc`, and run the same command again",
+  });
+}
+
+function errorCode(error: unknown): unknown {
+  return (error as { code?: unknown } | null)?.code;
+}

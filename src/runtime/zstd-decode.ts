@@ -1,0 +1,300 @@
+// Decoding of single zstd frames with what the runtime has: `node:zlib` (Node >= 22.15, Deno, Bun), else fzstd
+// (docs/spec/wasm-core.md, section 6.1). Frames come delimited by FrameWalker.
+
+import * as zlib from "node:zlib";
+import { ComposefsError } from "../error.ts";
+import { type FrameHeader, type FramePiece, FrameWalker, MAX_BLOCK } from "./zstd-frames.ts";
+
+/** The largest window that is accepted: 128 MiB, the limit of standard decoders. */
+export const MAX_WINDOW = 2 ** 27;
+
+// Frames of up to this many blocks (8 MiB of output) and compressed bytes are gathered and decoded in one call.
+const SMALL_BLOCKS = 64;
+const SMALL_BYTES = 4 << 20;
+
+interface NodeZstd {
+  zstdDecompressSync(data: Uint8Array, options?: object): Uint8Array;
+  createZstdDecompress(options?: object): import("node:stream").Transform;
+  constants: Record<string, number>;
+}
+
+// Looked up by name: the module has no such exports on Node 20, and a named import would not even link there.
+const native: NodeZstd | undefined =
+  "createZstdDecompress" in zlib && "zstdDecompressSync" in zlib ? (zlib as unknown as NodeZstd) : undefined;
+
+/** Options of {@link zstdDecompressFrames}. */
+export interface ZstdDecompressOptions {
+  /** Largest accepted window in bytes; 128 MiB when left out, and never more. */
+  maxWindow?: number;
+  /** What is being decoded, for messages: "layer 2", "the body of stream X". */
+  what?: string;
+  /** For tests: decode with fzstd also where the runtime has its own decoder. */
+  portable?: boolean;
+}
+
+/**
+ * Decodes zstd data of any number of frames, skippable ones in between. Fails with `invalid` on truncation, on bytes
+ * that are no frame, on wrong checksums and content sizes, and with `limit` on windows that are too large; an empty
+ * input is truncated too. Pieces are at most a few MiB, so memory stays bounded by the window.
+ *
+ * @example
+ * ```ts
+ * for await (const bytes of zstdDecompressFrames(source)) hash.update(bytes);
+ * ```
+ */
+export async function* zstdDecompressFrames(
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  options: ZstdDecompressOptions = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const walker = new FrameWalker(Math.min(options.maxWindow ?? MAX_WINDOW, MAX_WINDOW));
+  const usesNative = native !== undefined && options.portable !== true;
+  let frame: FrameDecoder | undefined;
+  try {
+    for await (const chunk of source) {
+      for (const piece of walker.push(chunk)) {
+        frame ??= new FrameDecoder(usesNative);
+        yield* frame.push(piece);
+        if (piece.last) frame = undefined;
+      }
+    }
+    walker.end();
+    if (walker.frames === 0) throw new ComposefsError("invalid", "zstd: no frame, the input is empty");
+  } catch (error) {
+    throw named(error, options.what);
+  } finally {
+    frame?.destroy();
+  }
+}
+
+/**
+ * Decodes zstd data that is in memory and whose output is bounded: for small sections.
+ *
+ * @param limit largest accepted output in bytes; `limit` error beyond
+ */
+export async function zstdDecompress(
+  data: Uint8Array,
+  limit: number,
+  options: ZstdDecompressOptions = {},
+): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for await (const piece of zstdDecompressFrames([data], options)) {
+    size += piece.length;
+    if (size > limit)
+      throw new ComposefsError(
+        "limit",
+        `${options.what ?? "zstd data"} decodes to more than ${limit} bytes, the largest size that is accepted`,
+      );
+    pieces.push(piece);
+  }
+  return pieces.length === 1 ? (pieces[0] as Uint8Array) : Buffer.concat(pieces);
+}
+
+function named(error: unknown, what: string | undefined): unknown {
+  if (error instanceof ComposefsError) {
+    if (what === undefined || !error.message.startsWith("zstd")) return error;
+    return new ComposefsError(error.code, `${what}: ${error.message}`, { cause: error });
+  }
+  const reason = error instanceof Error ? error.message : String(error);
+  return new ComposefsError("invalid", `${what === undefined ? "" : `${what}: `}zstd: damaged frame: ${reason}`, {
+    cause: error,
+  });
+}
+
+// Gathers a frame; decodes it in one call when it stays small, else piece by piece.
+class FrameDecoder {
+  readonly #native: boolean;
+  #held: Uint8Array[] = [];
+  #heldBytes = 0;
+  #blocks = 0;
+  #header: FrameHeader | undefined;
+  #stream: StreamDecoder | undefined;
+
+  constructor(usesNative: boolean) {
+    this.#native = usesNative;
+  }
+
+  async *push(piece: FramePiece): AsyncGenerator<Uint8Array, void, undefined> {
+    this.#header ??= piece.header;
+    this.#blocks += piece.blocks;
+    if (this.#stream) {
+      yield* this.#stream.push(piece.bytes, piece.last);
+      return;
+    }
+    // Copied unless it is the last piece: the source may reuse its chunk.
+    this.#held.push(piece.last ? piece.bytes : piece.bytes.slice());
+    this.#heldBytes += piece.bytes.length;
+    const header = this.#header;
+    if (piece.last) {
+      const bytes = this.#held.length === 1 ? (this.#held[0] as Uint8Array) : Buffer.concat(this.#held);
+      const output = await decodeSmall(bytes, header as FrameHeader, this.#blocks, this.#native);
+      if (output.length > 0) yield output;
+    } else if (header && (this.#blocks > SMALL_BLOCKS - 8 || this.#heldBytes > SMALL_BYTES)) {
+      this.#stream = this.#native ? new NativeStream(header) : new PortableStream(header);
+      const held = this.#held;
+      this.#held = [];
+      for (const bytes of held) yield* this.#stream.push(bytes, false);
+    }
+  }
+
+  destroy(): void {
+    this.#stream?.destroy();
+  }
+}
+
+async function decodeSmall(
+  frame: Uint8Array,
+  header: FrameHeader,
+  blocks: number,
+  usesNative: boolean,
+): Promise<Uint8Array> {
+  const bound = blocks * Math.min(MAX_BLOCK, header.windowSize);
+  if (header.contentSize !== undefined && header.contentSize > bound)
+    throw new ComposefsError(
+      "invalid",
+      `zstd: a frame announces ${header.contentSize} bytes, but its blocks hold at most ${bound}`,
+    );
+  let output: Uint8Array;
+  if (usesNative && native) {
+    output = native.zstdDecompressSync(frame, {
+      maxOutputLength: Math.max(bound, 1),
+      params: { [native.constants.ZSTD_d_windowLogMax as number]: 27 },
+    });
+  } else {
+    const { decompress } = await import("fzstd");
+    output = decompress(header.singleSegment ? frame : shrinkWindow(frame, header.windowSize, bound));
+    await verifyChecksum(frame, header, [output]);
+  }
+  checkSize(header, output.length);
+  return output;
+}
+
+// fzstd allocates and, block by block, shifts the whole announced window. When all output is known to fit into less, the
+// same frame with a smaller window descriptor decodes equally and cheaply.
+function shrinkWindow(frame: Uint8Array, windowSize: number, bound: number): Uint8Array {
+  let exponent = 0;
+  while (2 ** (10 + exponent) < bound) exponent++;
+  if (2 ** (10 + exponent) >= windowSize) return frame;
+  const copy = frame.slice();
+  copy[5] = exponent << 3;
+  return copy;
+}
+
+function checkSize(header: FrameHeader, size: number): void {
+  if (header.contentSize !== undefined && header.contentSize !== size)
+    throw new ComposefsError("invalid", `zstd: a frame announces ${header.contentSize} bytes and holds ${size}`);
+}
+
+async function verifyChecksum(frame: Uint8Array, header: FrameHeader, output: Uint8Array[]): Promise<void> {
+  if (!header.checksum) return;
+  const { createXXHash64 } = await import("hash-wasm");
+  const hash = await createXXHash64();
+  hash.init();
+  for (const bytes of output) hash.update(bytes);
+  compareChecksum(hash.digest("binary"), frame.subarray(frame.length - 4));
+}
+
+// The digest is big-endian; the frame stores the low 32 bits in little-endian order.
+function compareChecksum(digest: Uint8Array, stored: Uint8Array): void {
+  for (let i = 0; i < 4; i++)
+    if (digest[7 - i] !== stored[i]) throw new ComposefsError("invalid", "zstd: a frame's content checksum is wrong");
+}
+
+interface StreamDecoder {
+  push(bytes: Uint8Array, last: boolean): AsyncGenerator<Uint8Array, void, undefined>;
+  destroy(): void;
+}
+
+// The runtime's decoder runs on its thread pool; back-pressure is kept by draining what is readable before more is written.
+class NativeStream implements StreamDecoder {
+  readonly #header: FrameHeader;
+  readonly #stream: import("node:stream").Transform;
+  #size = 0;
+  #failed: Error | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(header: FrameHeader) {
+    this.#header = header;
+    const zstd = native as NodeZstd;
+    this.#stream = zstd.createZstdDecompress({
+      chunkSize: MAX_BLOCK,
+      params: { [zstd.constants.ZSTD_d_windowLogMax as number]: 27 },
+    });
+    const wake = () => this.#wake?.();
+    this.#stream.on("readable", wake).on("end", wake);
+    this.#stream.on("error", (error) => {
+      this.#failed = error;
+      wake();
+    });
+  }
+
+  async *push(bytes: Uint8Array, last: boolean): AsyncGenerator<Uint8Array, void, undefined> {
+    let done = false;
+    // The callback comes when the piece is consumed, which needs its output to be read.
+    const consumed = () => {
+      done = true;
+      this.#wake?.();
+    };
+    this.#stream.write(bytes, consumed);
+    if (last) this.#stream.end();
+    for (;;) {
+      if (this.#failed) throw this.#failed;
+      const output = this.#stream.read() as Uint8Array | null;
+      if (output !== null) {
+        this.#size += output.length;
+        yield output;
+        continue;
+      }
+      if (last ? this.#stream.readableEnded : done) break;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.#wake = undefined;
+    }
+    if (last) checkSize(this.#header, this.#size);
+  }
+
+  destroy(): void {
+    this.#stream.destroy();
+  }
+}
+
+class PortableStream implements StreamDecoder {
+  readonly #header: FrameHeader;
+  #decoder: import("fzstd").Decompress | undefined;
+  #hash: import("hash-wasm").IHasher | undefined;
+  #output: Uint8Array[] = [];
+  #size = 0;
+  // The last bytes of the frame so far: its checksum at the end.
+  #tail: Uint8Array = new Uint8Array(0);
+
+  constructor(header: FrameHeader) {
+    this.#header = header;
+  }
+
+  async *push(bytes: Uint8Array, last: boolean): AsyncGenerator<Uint8Array, void, undefined> {
+    if (!this.#decoder) {
+      const { Decompress } = await import("fzstd");
+      this.#decoder = new Decompress((output) => this.#output.push(output));
+      if (this.#header.checksum) {
+        const { createXXHash64 } = await import("hash-wasm");
+        this.#hash = await createXXHash64();
+        this.#hash.init();
+      }
+    }
+    this.#decoder.push(bytes, last);
+    if (this.#hash) this.#tail = Buffer.concat([this.#tail, bytes.subarray(-4)]).subarray(-4);
+    const output = this.#output;
+    this.#output = [];
+    for (const piece of output) {
+      this.#size += piece.length;
+      this.#hash?.update(piece);
+      if (piece.length > 0) yield piece;
+    }
+    if (!last) return;
+    checkSize(this.#header, this.#size);
+    if (this.#hash) compareChecksum(this.#hash.digest("binary"), this.#tail);
+  }
+
+  destroy(): void {}
+}

@@ -1,0 +1,275 @@
+// Reads splitstreams of either header layout, trusting nothing in them (docs/spec/splitstream.md, sections 1 to 3 and 6).
+
+import { ALGORITHM_NUMBER, type Algorithm, DIGEST_SIZE, type ObjectId } from "../bytes/algorithm.ts";
+import { toHex } from "../bytes/hex.ts";
+import { ComposefsError } from "../error.ts";
+import { zstdDecompress, zstdDecompressFrames } from "../runtime/zstd.ts";
+import { contentTypeName } from "./content-type.ts";
+import { HEADER_SIZE, INFO_SIZE, LG_BLOCK_SIZE, MAGIC, MAX_NAMED_REFS, OLD_MAGIC_OFFSET } from "./layout.ts";
+
+/** A file that can be read at any position. */
+export interface PositionedReader {
+  /** Bytes in the file. */
+  readonly size: number;
+  /** Reads up to `length` bytes at `position`; fewer only at the end of the file. */
+  read(position: number, length: number): Uint8Array;
+}
+
+/** A part of the stream. An inline chunk of the file can come in several pieces. */
+export type Chunk = { kind: "inline"; bytes: Uint8Array } | { kind: "external"; id: ObjectId };
+
+/** An opened splitstream: tables and names are parsed and checked, the body is not. */
+export interface Splitstream {
+  /** The 8 characters of the content type, or `0x` and its value in hex when they are not printable. */
+  readonly contentType: string;
+  /** Announced bytes of the reconstructed stream. */
+  readonly size: bigint;
+  /** Bytes of the file. */
+  readonly fileSize: number;
+  /** Which header layout the file has. */
+  readonly layout: "new" | "old";
+  /** Rows of the object table, in file order. */
+  readonly objectRefs: ObjectId[];
+  /** Rows of the stream table, in file order; only those that a name uses mean something. */
+  readonly streamRefs: ObjectId[];
+  /** Names and what they refer to. */
+  readonly namedRefs: Map<string, ObjectId>;
+  /**
+   * Decodes the body. Fails where the defect is, after what precedes it was given. Does not know the sizes of external
+   * objects: whoever reads them compares the total with {@link Splitstream.size}.
+   */
+  chunks(): AsyncGenerator<Chunk, void, undefined>;
+}
+
+interface Range {
+  start: number;
+  end: number;
+}
+
+/**
+ * Opens a splitstream.
+ *
+ * @param file the whole file, or a reader of it that must stay usable while chunks are read
+ * @param algorithm the repository's
+ * @param what names the stream in messages
+ * @throws ComposefsError `invalid` when it is no splitstream or damaged
+ */
+export async function readSplitstream(
+  file: Uint8Array | PositionedReader,
+  algorithm: Algorithm,
+  what: string = "splitstream",
+): Promise<Splitstream> {
+  const reader = file instanceof Uint8Array ? bytesReader(file) : file;
+  const parser = new Parser(reader, algorithm, what);
+  const { layout, info } = parser.header();
+  const fields = parser.info(info);
+  const streamRefs = parser.table("stream_refs", fields.streamRefs);
+  const objectRefs = parser.table("object_refs", fields.objectRefs);
+  const namedRefs = await parser.names(fields.namedRefs, streamRefs);
+  return {
+    contentType: fields.contentType,
+    size: fields.size,
+    fileSize: reader.size,
+    layout,
+    objectRefs,
+    streamRefs,
+    namedRefs,
+    chunks: () => decodeBody(reader, fields.stream, objectRefs, what),
+  };
+}
+
+/** Whether bytes begin like a splitstream of either layout; 32 bytes are enough to tell. */
+export function looksLikeSplitstream(head: Uint8Array): boolean {
+  return hasMagic(head, 0) || hasMagic(head, OLD_MAGIC_OFFSET);
+}
+
+class Parser {
+  readonly #reader: PositionedReader;
+  readonly #algorithm: Algorithm;
+  readonly #what: string;
+
+  constructor(reader: PositionedReader, algorithm: Algorithm, what: string) {
+    this.#reader = reader;
+    this.#algorithm = algorithm;
+    this.#what = what;
+  }
+
+  header(): { layout: "new" | "old"; info: Range } {
+    if (this.#reader.size < HEADER_SIZE)
+      throw this.#error(`the file has ${this.#reader.size} bytes, a splitstream has at least ${HEADER_SIZE}`);
+    const header = this.#read({ start: 0, end: HEADER_SIZE }, "header");
+    const layout = hasMagic(header, 0) ? "new" : hasMagic(header, OLD_MAGIC_OFFSET) ? "old" : undefined;
+    if (!layout) throw this.#error(`not a splitstream: it does not begin with "${MAGIC}"`);
+    const fixed = layout === "new" ? 11 : 29;
+    const [version, algorithm, lgBlockSize] =
+      layout === "new" ? [header[11], header[14], header[15]] : [header[fixed], header[30], header[31]];
+    if (version !== 0) throw this.#error(`splitstream version ${version}, only 0 is known`);
+    if (algorithm !== ALGORITHM_NUMBER[this.#algorithm])
+      throw this.#error(
+        `its fs-verity algorithm is ${algorithm}, the repository's is ${ALGORITHM_NUMBER[this.#algorithm]} (${this.#algorithm})`,
+      );
+    if (lgBlockSize !== LG_BLOCK_SIZE)
+      throw this.#error(`its fs-verity block size is 2^${lgBlockSize}, only 2^${LG_BLOCK_SIZE} is known`);
+    return { layout, info: this.#range(header, layout === "new" ? 16 : 0, "info") };
+  }
+
+  info(range: Range): {
+    streamRefs: Range;
+    objectRefs: Range;
+    stream: Range;
+    namedRefs: Range;
+    contentType: string;
+    size: bigint;
+  } {
+    if (range.end - range.start < INFO_SIZE)
+      throw this.#error(`the info section has ${range.end - range.start} bytes, at least ${INFO_SIZE} are needed`);
+    // Later formats may append fields: what follows the known ones is not read.
+    const bytes = this.#read({ start: range.start, end: range.start + INFO_SIZE }, "info");
+    return {
+      streamRefs: this.#range(bytes, 0, "stream_refs"),
+      objectRefs: this.#range(bytes, 16, "object_refs"),
+      stream: this.#range(bytes, 32, "stream"),
+      namedRefs: this.#range(bytes, 48, "named_refs"),
+      contentType: contentTypeName(bytes.subarray(64, 72)),
+      size: view(bytes).getBigUint64(72, true),
+    };
+  }
+
+  table(name: string, range: Range): ObjectId[] {
+    const size = DIGEST_SIZE[this.#algorithm];
+    const length = range.end - range.start;
+    if (length % size !== 0)
+      throw this.#error(`the ${name} table has ${length} bytes, which is no multiple of ${size}`);
+    const ids: ObjectId[] = [];
+    for (let at = range.start; at < range.end; at += TABLE_READ) {
+      const hex = toHex(this.#read({ start: at, end: Math.min(range.end, at + TABLE_READ) }, name));
+      for (let digit = 0; digit < hex.length; digit += 2 * size) ids.push(hex.slice(digit, digit + 2 * size));
+    }
+    return ids;
+  }
+
+  async names(range: Range, streamRefs: readonly ObjectId[]): Promise<Map<string, ObjectId>> {
+    const what = `${this.#what}: the named_refs section`;
+    const text = await zstdDecompress(this.#read(range, "named_refs"), MAX_NAMED_REFS, { what });
+    const names = new Map<string, ObjectId>();
+    for (let at = 0; at < text.length; ) {
+      const end = text.indexOf(0, at);
+      if (end < 0) throw this.#error("the last record of named_refs has no terminating NUL");
+      const colon = text.indexOf(58, at);
+      if (colon < 0 || colon > end) throw this.#error("a record of named_refs has no colon");
+      const index = latin1(text.subarray(at, colon));
+      // Without leading zeros at most 16 digits: beyond that no table reaches, and numbers lose precision.
+      if (!/^\+?0*[0-9]{1,16}$/.test(index)) throw this.#error(`"${index}" in named_refs is no index`);
+      const id = streamRefs[Number(index)];
+      if (id === undefined)
+        throw this.#error(`named_refs uses row ${Number(index)} of stream_refs, which has ${streamRefs.length}`);
+      names.set(this.#utf8(text.subarray(colon + 1, end)), id);
+      at = end + 1;
+    }
+    return names;
+  }
+
+  #utf8(bytes: Uint8Array): string {
+    try {
+      return utf8.decode(bytes);
+    } catch (cause) {
+      throw this.#error("a name in named_refs is not UTF-8", cause);
+    }
+  }
+
+  #range(bytes: Uint8Array, at: number, name: string): Range {
+    const numbers = view(bytes);
+    const start = numbers.getBigUint64(at, true);
+    const end = numbers.getBigUint64(at + 8, true);
+    if (end < start) throw this.#error(`the ${name} section ends (${end}) before it begins (${start})`);
+    // An empty section lies nowhere.
+    if (start === end) return { start: 0, end: 0 };
+    if (end > BigInt(this.#reader.size))
+      throw this.#error(`the ${name} section ends at ${end}, the file at ${this.#reader.size}`);
+    return { start: Number(start), end: Number(end) };
+  }
+
+  #read(range: Range, name: string): Uint8Array {
+    const length = range.end - range.start;
+    const bytes = this.#reader.read(range.start, length);
+    if (bytes.length !== length)
+      throw this.#error(`the ${name} section ends at ${range.end}, reading ended at ${range.start + bytes.length}`);
+    return bytes;
+  }
+
+  #error(message: string, cause?: unknown): ComposefsError {
+    return new ComposefsError("invalid", `${this.#what}: ${message}`, cause === undefined ? {} : { cause });
+  }
+}
+
+const BODY_READ = 1 << 18;
+// A multiple of both digest sizes.
+const TABLE_READ = 1 << 20;
+
+async function* decodeBody(
+  reader: PositionedReader,
+  range: Range,
+  objectRefs: readonly ObjectId[],
+  what: string,
+): AsyncGenerator<Chunk, void, undefined> {
+  const fail = (message: string) => new ComposefsError("invalid", `${what}: ${message}`);
+  const compressed = function* (): Generator<Uint8Array> {
+    for (let at = range.start; at < range.end; ) {
+      const bytes = reader.read(at, Math.min(BODY_READ, range.end - at));
+      if (bytes.length === 0) throw fail(`the stream section ends at ${range.end}, the file at ${at}`);
+      at += bytes.length;
+      yield bytes;
+    }
+  };
+  // Bytes of the present inline chunk still to come; never converted from an announced length that is not range-checked.
+  let left = 0n;
+  const head = new Uint8Array(8);
+  const headView = view(head);
+  let have = 0;
+  for await (const bytes of zstdDecompressFrames(compressed(), { what: `${what}: the body` })) {
+    for (let at = 0; at < bytes.length; ) {
+      if (left > 0n) {
+        const rest = bytes.length - at;
+        const take = left < BigInt(rest) ? Number(left) : rest;
+        yield { kind: "inline", bytes: bytes.subarray(at, at + take) };
+        left -= BigInt(take);
+        at += take;
+        continue;
+      }
+      const take = Math.min(8 - have, bytes.length - at);
+      head.set(bytes.subarray(at, at + take), have);
+      have += take;
+      at += take;
+      if (have < 8) continue;
+      have = 0;
+      const value = headView.getBigInt64(0, true);
+      if (value < 0n) {
+        left = -value;
+      } else {
+        const id = value < BigInt(objectRefs.length) ? objectRefs[Number(value)] : undefined;
+        if (id === undefined) throw fail(`the body uses row ${value} of object_refs, which has ${objectRefs.length}`);
+        yield { kind: "external", id };
+      }
+    }
+  }
+  if (have > 0) throw fail(`the body ends inside the head of a chunk`);
+  if (left > 0n) throw fail(`the body ends ${left} bytes before the end of an inline chunk`);
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function latin1(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
+}
+
+function view(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function hasMagic(bytes: Uint8Array, at: number): boolean {
+  return bytes.length >= at + MAGIC.length && latin1(bytes.subarray(at, at + MAGIC.length)) === MAGIC;
+}
+
+function bytesReader(bytes: Uint8Array): PositionedReader {
+  return { size: bytes.length, read: (position, length) => bytes.subarray(position, position + length) };
+}
