@@ -218,28 +218,19 @@ export class TarReader {
   }
 
   /**
-   * Takes the content of a large file as a reference, when reading back a splitstream.
+   * Takes the whole content of a large file as a reference, when reading back a splitstream.
    *
-   * @param size bytes of the referenced object; must be the entry's size
-   * @returns the entry the content belongs to
+   * @returns the entry that the content belongs to
    */
-  external(size: number): TarEntry {
+  external(): TarEntry {
     const entry = this.#entry;
     if (this.#state !== CONTENT || entry === undefined || this.#left !== entry.size) {
-      throw this.#fault("an external object where no file content belongs", this.#base, entry);
+      throw this.#fault("an object where no content of a file belongs", this.#base, entry);
     }
-    if (size !== entry.size) {
-      throw this.#fault(`the entry's size is ${entry.size} but its object has ${size} bytes`, entry.offset, entry);
-    }
-    this.#base += size;
+    this.#base += entry.size;
     this.#left = 0;
     this.#pad();
     return entry;
-  }
-
-  /** Whether the next bytes are the content of a large file from its beginning; see {@link TarReader.external}. */
-  get atContent(): boolean {
-    return this.#state === CONTENT && this.#left === this.#entry?.size;
   }
 
   /**

@@ -122,6 +122,7 @@ export class WorkerPool implements AsyncDisposable {
     chosen.load += cost;
     return new Promise<T>((resolve, reject) => {
       chosen.pending.set(id, { resolve: resolve as (value: unknown) => void, reject, cost });
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
       chosen.worker.postMessage({ id, request });
     });
   }
@@ -169,10 +170,10 @@ export class WorkerPool implements AsyncDisposable {
  *
  * @param handler synchronous, so requests are carried out in the order in which they were sent
  */
-export function serveRequests<T>(handler: (request: T) => unknown): void {
+export function serveRequests(handler: (request: unknown) => unknown): void {
   const port = parentPort;
   if (port === null) throw new ComposefsError("internal", "this file is a worker's entry, not a program");
-  port.on("message", ({ id, request }: { id: number; request: T }) => {
+  port.on("message", ({ id, request }: { id: number; request: unknown }) => {
     try {
       port.postMessage({ id, value: handler(request) } satisfies Reply);
     } catch (error) {
@@ -208,7 +209,7 @@ function flatten(error: unknown): PlainError {
   if (known.line !== undefined) details.line = known.line;
   if (known.digest !== undefined) details.digest = known.digest;
   if (known.hint !== undefined) details.hint = known.hint;
-  if (known.cause !== undefined) details.cause = String(known.cause);
+  if (known.cause !== undefined) details.cause = known.cause instanceof Error ? known.cause.message : undefined;
   return { code: known.code, message: known.message, details };
 }
 
