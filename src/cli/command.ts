@@ -2,9 +2,10 @@
 
 import type { Algorithm, FormatVersion, ProgressListener, Repository } from "../index.ts";
 import type { Output } from "./output.ts";
+import type { RepositoryWish } from "./repository.ts";
 
 /** Where completion finds the candidates of a value. */
-export type Completes = "none" | "file" | "directory" | "tag" | "image" | "stream" | "reference" | "command";
+export type Completes = "none" | "file" | "directory" | "tag" | "digest" | "image" | "stream" | "reference" | "command";
 
 /** An option of a command, or a global one. */
 export interface OptionSpec {
@@ -56,7 +57,7 @@ export interface Command {
   /** The last line when Ctrl-C ended it. */
   readonly interrupted?: string;
   /** Resolves to an exit status when that is not 0. */
-  run(context: Context): Promise<number | void>;
+  readonly run: (context: Context) => Promise<number | void>;
 }
 
 /** What the global options say. */
@@ -79,19 +80,19 @@ export interface Context {
   readonly args: readonly string[];
   readonly global: GlobalOptions;
   /** Whether a flag was given. */
-  flag(name: string): boolean;
+  readonly flag: (name: string) => boolean;
   /** The value of an option. */
-  text(name: string): string | undefined;
+  readonly text: (name: string) => string | undefined;
   /** The values of an option that may be repeated. */
-  list(name: string): readonly string[];
+  readonly list: (name: string) => readonly string[];
   /** Data: stdout. */
   readonly out: Output;
   /** Said to people: stderr. Nothing with --quiet. */
-  note(message: string): void;
+  readonly note: (message: string) => void;
   /** Fires on SIGINT and SIGTERM. */
   readonly signal: AbortSignal;
   /** Draws what the library reports. */
   readonly progress: ProgressListener;
   /** The repository that the global options name, opened; the caller disposes it. */
-  openRepository(options?: { write?: boolean; create?: boolean }): Promise<Repository>;
+  readonly openRepository: (wish?: RepositoryWish) => Promise<Repository>;
 }

@@ -31,6 +31,11 @@ export function describeFailure(error: unknown): Failure {
       status: error.code === "usage" ? 2 : 1,
     };
   }
+  if (error instanceof Error && isSystemError(error)) {
+    // "ENOENT: no such file or directory, open '/x'"
+    const [, why = error.message, call = ""] = /^[A-Z0-9]+: ([^,]+)(?:, (\w+))?/.exec(error.message) ?? [];
+    return { code: "io", message: `${error.path ?? call}: ${why}`, hint: undefined, status: 1 };
+  }
   return {
     code: "internal",
     message: `internal error: ${oneLine(error instanceof Error ? error.message : String(error))}`,
@@ -53,6 +58,10 @@ function isComposefsError(error: unknown): error is Error & { code: string; hint
   return (
     error instanceof Error && error.name === "ComposefsError" && typeof (error as { code?: unknown }).code === "string"
   );
+}
+
+function isSystemError(error: Error): error is NodeJS.ErrnoException {
+  return typeof (error as NodeJS.ErrnoException).syscall === "string";
 }
 
 function oneLine(text: string): string {

@@ -6,7 +6,10 @@ import type { OptionSpec } from "./command.ts";
 export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
   { name: "repo", value: "PATH", description: "use the repository at PATH", completes: "directory" },
   { name: "user", description: "use the user's repository, ~/.var/lib/composefs (the default unless root)" },
-  { name: "system", description: "use the system's repository, /sysroot/composefs (the default of root)" },
+  {
+    name: "system",
+    description: "use the system's repository, /sysroot/composefs (the default of root where it exists)",
+  },
   {
     name: "hash",
     value: "ALGORITHM",

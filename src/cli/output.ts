@@ -12,16 +12,24 @@ export class Output {
 
   /** Whether a person reads along. */
   get isTerminal(): boolean {
-    return this.#stream.isTTY === true;
+    return Boolean(this.#stream.isTTY);
   }
 
-  /** Writes bytes or text; resolves when more may be written. Fails with the signal's reason once that has fired. */
+  /**
+   * Writes bytes or text; resolves when more may be written, and for bytes when their buffer may be used again.
+   * Fails with the signal's reason once that has fired.
+   */
   async write(data: Uint8Array | string): Promise<void> {
     this.#signal.throwIfAborted();
-    if (this.#stream.write(data)) return;
-    await new Promise<void>((resolve) => {
-      this.#stream.once("drain", resolve);
-    });
+    if (typeof data !== "string") {
+      await new Promise<void>((resolve) => {
+        this.#stream.write(data, () => resolve());
+      });
+    } else if (!this.#stream.write(data)) {
+      await new Promise<void>((resolve) => {
+        this.#stream.once("drain", resolve);
+      });
+    }
   }
 
   /** One line of text. */

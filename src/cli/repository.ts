@@ -15,23 +15,23 @@ export interface RepositoryWish {
 export async function openRepository(context: Context, wish: RepositoryWish = {}): Promise<Repository> {
   const { repo, user, system, hash, erofsVersion, requireVerity, noUpgrade } = context.global;
   const library = await import("../index.ts");
-  const path = library.repositoryPath({ ...(repo === undefined ? {} : { path: repo }), user, system });
+  const path = library.defaultRepositoryPath({ ...(repo === undefined ? {} : { path: repo }), user, system });
   const options = {
-    write: wish.write === true,
+    ...(wish.write === true ? { write: true } : {}),
     signal: context.signal,
     requireVerity,
     noUpgrade,
     ...(hash === undefined ? {} : { hash }),
     ...(erofsVersion === undefined ? {} : { erofsVersion }),
   };
-  const chosen = repo !== undefined || user || system;
-  if (wish.create === true && !chosen) {
-    const made = await library.Repository.initDefault(path, {
+  if (wish.create === true && repo === undefined && !system && path !== library.SYSTEM_REPOSITORY) {
+    const made = await library.ensureDefaultRepository(path, {
       ...(hash === undefined ? {} : { algorithm: hash }),
       ...(erofsVersion === undefined ? {} : { erofsVersion }),
     });
-    if (made.created)
+    if (made.state === "created") {
       context.note(`made the repository ${path} (${made.algorithm}, ${made.secure ? "with" : "without"} fs-verity)`);
+    }
   }
   return library.Repository.open(path, options);
 }

@@ -130,7 +130,7 @@ function programVersion(): string {
 }
 
 function stderrScreen(noColor: boolean): Screen {
-  const isTerminal = process.stderr.isTTY === true && process.env["TERM"] !== "dumb";
+  const isTerminal = Boolean(process.stderr.isTTY) && process.env["TERM"] !== "dumb";
   return {
     write: (text) => void process.stderr.write(text),
     isTerminal,
@@ -158,13 +158,13 @@ function wantsJsonProgress(words: readonly string[]): boolean {
   );
 }
 
+// A reader that goes away (`| head`) has what it wanted. Nobody listening to remarks is no reason to stop.
 function endQuietlyOnClosedPipe(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "EPIPE") process.exit(0);
-      throw error;
-    });
-  }
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(0);
+    throw error;
+  });
+  process.stderr.on("error", () => undefined);
 }
 
 async function flushAndExit(out: Output, status: number): Promise<void> {

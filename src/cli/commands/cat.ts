@@ -11,12 +11,12 @@ export const cat: Command = {
   arguments: [{ name: "NAME", description: "the stream", completes: "stream" }],
   options: [],
   examples: [{ line: "cat refs/oci/os:v1", says: "the manifest of the image os:v1" }],
-  async run({ args, out, global, openRepository }) {
+  async run({ args, out, global, signal, openRepository }) {
     const [name = ""] = args;
     await using repository = await openRepository();
-    if (!global.json) return repository.cat(name, async (chunk) => out.write(chunk));
+    if (!global.json) return repository.cat(name, (chunk) => out.write(chunk), { signal });
     const chunks: Uint8Array[] = [];
-    await repository.cat(name, (chunk) => void chunks.push(Uint8Array.from(chunk)));
+    await repository.cat(name, (chunk) => void chunks.push(Uint8Array.from(chunk)), { signal });
     const bytes = Buffer.concat(chunks);
     await out.json({ name, size: bytes.length, base64: bytes.toString("base64") });
     return undefined;

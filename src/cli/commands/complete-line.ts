@@ -28,14 +28,15 @@ export const completeLine: Command = {
 };
 
 const namesOfRepository: RepositoryNames = async (kind, { repo, user, system }) => {
-  const { Repository, listImages, repositoryPath } = await import("../../index.ts");
+  const { encodeTag, Repository, listTags, defaultRepositoryPath } = await import("../../index.ts");
   try {
-    const path = repositoryPath({ ...(repo === undefined ? {} : { path: repo }), user, system });
+    const path = defaultRepositoryPath({ ...(repo === undefined ? {} : { path: repo }), user, system });
     await using repository = await Repository.open(path, { noUpgrade: true });
-    const tags = (await listImages(repository)).map((image) => image.name);
-    if (kind === "tag") return tags;
-    const refs = (await repository.images()).map(({ name }) => name);
-    return kind === "image" ? refs : [...refs, ...tags];
+    const tags = await listTags(repository);
+    if (kind === "tag") return tags.map(({ name }) => name);
+    if (kind === "digest") return [...new Set(tags.map(({ manifestDigest }) => manifestDigest))];
+    const refs = repository.images().map(({ name }) => name);
+    return kind === "image" ? refs : tags.map(({ name }) => `refs/oci/${encodeTag(name)}`);
   } catch {
     return [];
   }

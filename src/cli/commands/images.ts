@@ -10,17 +10,17 @@ export const images: Command = {
   options: [{ name: "no-trunc", description: "whole digests" }],
   examples: [{ line: "images --json", says: "for scripts" }],
   async run({ global, flag, out, note, openRepository }) {
-    const { listImages } = await import("../../index.ts");
+    const { listTags } = await import("../../index.ts");
     await using repository = await openRepository();
-    const found = await repository.images();
-    if (global.json) return out.json({ images: found.map(({ name, id }) => ({ name, digest: id })) });
+    const found = repository.images();
+    if (global.json) return out.json({ images: found.map(({ name, target }) => ({ name, digest: target })) });
     if (found.length === 0) {
       await out.line("No images found");
-      const tagged = (await listImages(repository)).length;
+      const tagged = (await listTags(repository)).length;
       if (tagged > 0) note(`there are ${tagged} OCI images: composefs oci images`);
       return undefined;
     }
-    const rows = found.map(({ name, id }) => [name, flag("no-trunc") ? id : id.slice(0, 12)]);
+    const rows = found.map(({ name, target }) => [name, flag("no-trunc") ? target : target.slice(0, 12)]);
     return out.write(formatTable(["NAME", "DIGEST"], rows, out.isTerminal));
   },
 };

@@ -25,8 +25,10 @@ export const init: Command = {
     { line: "init --insecure ./repository", says: "on any file system" },
     { line: "init --algorithm fsverity-sha256-12 /srv/images", says: "with SHA-256, on a file system with fs-verity" },
   ],
-  async run({ args, global, flag, text, out }) {
-    const { Repository, algorithmName, parseAlgorithmName, repositoryPath } = await import("../../index.ts");
+  async run({ args, global, flag, text, out, note }) {
+    const { algorithmName, effectiveFormats, initRepository, parseAlgorithmName, repositoryPath } = await import(
+      "../../index.ts"
+    );
     const [given] = args;
     if (given !== undefined && (global.repo !== undefined || global.user || global.system)) {
       throw new UsageError("init: PATH and --repo, --user or --system exclude each other", "name the repository once");
@@ -45,23 +47,28 @@ export const init: Command = {
       user: global.user,
       system: global.system,
     });
-    const result = await Repository.init(path, {
+    const result = await initRepository(path, {
       ...(algorithm === undefined ? {} : { algorithm }),
       ...(global.erofsVersion === undefined ? {} : { erofsVersion: global.erofsVersion }),
       insecure: flag("insecure"),
       ensure: flag("ensure"),
     });
+    if (result.state !== "created" && flag("insecure") === result.secure) {
+      note(
+        `it ${result.secure ? "requires fs-verity" : "is insecure: it does not require fs-verity"}; that cannot be changed`,
+      );
+    }
     if (global.json) {
       await out.json({
         path,
-        status: result.status,
+        state: result.state,
         algorithm: algorithmName(result.algorithm),
         secure: result.secure,
-        erofs_formats: result.formats,
+        erofs_formats: effectiveFormats(result.meta),
       });
       return;
     }
-    switch (result.status) {
+    switch (result.state) {
       case "created":
         await out.line(`Initialized composefs repository at ${path}`);
         await out.line(`  algorithm: ${algorithmName(result.algorithm)}`);
@@ -70,10 +77,11 @@ export const init: Command = {
       case "upgraded":
         await out.line(`Upgraded legacy repository at ${path}`);
         return;
-      case "existing": {
-        const kept = flag("ensure") ? " (existing configuration preserved)" : "";
-        await out.line(`Repository already initialized at ${path}${kept}`);
-      }
+      case "preserved":
+        await out.line(`Repository already initialized at ${path} (existing configuration preserved)`);
+        return;
+      case "exists":
+        await out.line(`Repository already initialized at ${path}`);
     }
   },
 };

@@ -1,5 +1,6 @@
 // `composefs measure-file FILE...`: fs-verity digests, as `composefs-info measure-file` and `fsverity digest` compute them
 
+import { closeSync, fstatSync, openSync } from "node:fs";
 import type { Command } from "../command.ts";
 
 export const measureFile: Command = {
@@ -14,14 +15,19 @@ export const measureFile: Command = {
     { line: "measure-file --hash sha512 --json a b", says: "with names and sizes" },
   ],
   async run({ args, out, global, signal }) {
-    const { measureFile: measure } = await import("../../index.ts");
+    const { fsverityFile } = await import("../../index.ts");
     const algorithm = global.hash ?? "sha256";
     const results = [];
     for (const path of args) {
       signal.throwIfAborted();
-      const { digest, size } = await measure(algorithm, path);
-      if (global.json) results.push({ path, algorithm, digest, size });
-      else await out.line(digest);
+      const fd = openSync(path, "r");
+      try {
+        const digest = fsverityFile(algorithm, fd);
+        if (global.json) results.push({ path, algorithm, digest, size: fstatSync(fd).size });
+        else await out.line(digest);
+      } finally {
+        closeSync(fd);
+      }
     }
     if (global.json) await out.json({ files: results });
   },

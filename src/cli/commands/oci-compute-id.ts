@@ -17,16 +17,13 @@ export const ociComputeId: Command = {
     { line: "oci compute-id --erofs-version 2 os:v1", says: "that of the older format" },
   ],
   async run(context) {
-    const [image = "", verity] = context.args;
+    const { args, global, out, signal } = context;
+    const [image = "", verity] = args;
     const { computeImageId } = await import("../../index.ts");
     await using repository = await context.openRepository();
-    const written = await computeImageId(repository, image, {
-      verity,
-      xattrs: xattrMode(context),
-      signal: context.signal,
-    });
-    if (context.global.json) {
-      await context.out.json({ image, id: written.id, format: written.version, algorithm: repository.algorithm });
-    } else await context.out.line(written.id);
+    const id = await computeImageId(repository, image, { verity, xattrs: xattrMode(context), signal });
+    if (global.json) {
+      await out.json({ image, id, format: repository.formats[0], algorithm: repository.algorithm });
+    } else await out.line(id);
   },
 };

@@ -8,7 +8,7 @@ export const ociCopy: Command = {
   summary: "copy an image from another repository",
   description:
     "Every layer is checked against its diff_id on the way; the algorithms of the repositories may differ. " +
-    "The copy gets the same tag, or that of --name.",
+    "The copy gets the same tag, or that of --name; an image named by its digest needs --name to stay.",
   arguments: [{ name: "IMAGE", description: "the image in the other repository" }],
   options: [
     { name: "from", value: "REPOSITORY", description: "the other repository", completes: "directory" },
@@ -31,13 +31,16 @@ export const ociCopy: Command = {
         manifest_verity: result.manifestVerity,
         config: result.configDigest,
         config_verity: result.configVerity,
-        tag: result.tag,
+        tag: result.tag ?? null,
         images: result.images.map(({ version, id }) => ({ format: version, id })),
       });
     }
+    const tagged = result.tag === undefined ? "" : `, tagged as ${result.tag}`;
+    if (result.tag === undefined)
+      context.note("the copy has no tag: garbage collection will remove it; --name gives it one");
     return out.write(
       [
-        `Copied image ${image} from ${from} to destination repo, tagged as ${result.tag}`,
+        `Copied image ${image} from ${from} to destination repo${tagged}`,
         `Manifest digest: ${result.manifestDigest}`,
         `Manifest verity: ${result.manifestVerity}`,
         `Config digest:   ${result.configDigest}`,

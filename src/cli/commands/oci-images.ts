@@ -16,28 +16,14 @@ export const ociImages: Command = {
     const { listImages } = await import("../../index.ts");
     await using repository = await openRepository();
     const images = await listImages(repository);
-    if (global.json) {
-      return out.json({
-        images: images.map((image) => ({
-          name: image.name,
-          manifest_digest: image.manifestDigest,
-          is_container: image.isContainer,
-          architecture: image.architecture,
-          os: image.os,
-          created: image.created ?? null,
-          layer_count: image.layerCount,
-          referrer_count: image.referrerCount,
-          ...(image.error === undefined ? {} : { error: image.error }),
-        })),
-      });
-    }
+    if (global.json) return out.json({ images });
     if (images.length === 0) return out.line("No images found");
     const rows = images.map((image) => [
       image.name,
-      flag("no-trunc") ? image.manifestDigest : (image.manifestDigest.split(":")[1] ?? "").slice(0, 12),
+      flag("no-trunc") ? image.manifest_digest : (image.manifest_digest.split(":")[1] ?? "").slice(0, 12),
       image.error !== undefined ? "damaged" : image.architecture === "" ? "artifact" : image.architecture,
-      String(image.layerCount),
-      String(image.referrerCount),
+      String(image.layer_count),
+      String(image.referrer_count),
     ]);
     return out.write(formatTable(["NAME", "DIGEST", "ARCH", "LAYERS", "REFS"], rows, out.isTerminal));
   },

@@ -16,14 +16,14 @@ export const ociImportLayer: Command = {
   options: [],
   examples: [{ line: "oci import-layer sha256:... < layer.tar.gz", says: "one layer" }],
   interrupted: "interrupted; the layer was not published",
-  async run({ args, global, out, signal, progress, openRepository }) {
+  async run({ args, global, out, signal, openRepository }) {
     const [diffId = "", name] = args;
     if (process.stdin.isTTY)
       throw new UsageError("oci import-layer reads the layer from stdin", "write `< LAYER.tar` behind it");
-    const { importLayerStream } = await import("../../index.ts");
+    const { importSingleLayer } = await import("../../index.ts");
     await using repository = await openRepository({ write: true });
-    const result = await importLayerStream(repository, diffId, process.stdin, { name, signal, onProgress: progress });
-    if (global.json) await out.json({ diff_id: result.diffId, verity: result.id, present: result.present });
-    else await out.line(`${repository.algorithm}:${result.id}`);
+    const { id, existed } = await importSingleLayer(repository, diffId, () => process.stdin, { name, signal });
+    if (global.json) await out.json({ diff_id: diffId, verity: id, already_present: existed });
+    else await out.line(`${repository.algorithm}:${id}`);
   },
 };

@@ -19,19 +19,10 @@ export const ociInspect: Command = {
   async run({ args, flag, out, openRepository }) {
     const [name = ""] = args;
     if (flag("manifest") && flag("config")) throw new UsageError("--manifest and --config exclude each other");
-    const { inspectImage } = await import("../../index.ts");
+    const { imageConfig, imageManifest, inspectImage } = await import("../../index.ts");
     await using repository = await openRepository();
-    const image = await inspectImage(repository, name);
-    if (flag("manifest") || flag("config")) {
-      await out.write(flag("manifest") ? image.manifest : image.config);
-      return out.write("\n");
-    }
-    return out.json({
-      manifest: Buffer.from(image.manifest).toString("utf8"),
-      config: Buffer.from(image.config).toString("utf8"),
-      referrers: image.referrers,
-      composefs_erofs: image.imageId ?? null,
-      composefs_boot_erofs: image.bootImageId ?? null,
-    });
+    if (!flag("manifest") && !flag("config")) return out.json(await inspectImage(repository, name));
+    await out.write(await (flag("manifest") ? imageManifest : imageConfig)(repository, name));
+    return out.write("\n");
   },
 };

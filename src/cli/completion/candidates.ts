@@ -20,7 +20,7 @@ export interface Completion {
 
 /** Names in the repository that the words select; none when there is no repository. */
 export type RepositoryNames = (
-  kind: "tag" | "image" | "stream",
+  kind: "tag" | "digest" | "image" | "stream",
   selection: { repo: string | undefined; user: boolean; system: boolean },
 ) => Promise<readonly string[]>;
 
@@ -71,6 +71,7 @@ export async function complete(words: readonly string[], names: RepositoryNames)
       case "command":
         return matching(await nextCommandWords(line.positionals.slice(line.used)));
       case "tag":
+      case "digest":
       case "image":
       case "stream": {
         const found = await names(kind, line.selection);

@@ -1,0 +1,132 @@
+// Options of `mkcomposefs`, parsed as getopt_long does: anywhere, `--name=value` or `--name value`, unique abbreviations
+// (docs/spec/tools-c.md, section 1; versions: docs/spec/tree.md, section 3.2).
+
+/** The usage text, as the C tool's. */
+export const USAGE = `Usage: mkcomposefs [OPTIONS] SOURCE IMAGE
+       mkcomposefs [OPTIONS] --print-digest-only SOURCE
+Options:
+  --digest-store=PATH   Store content files in this directory
+  --use-epoch           Make all mtimes zero
+  --skip-devices        Don't store device nodes
+  --skip-xattrs         Don't store file xattrs
+  --user-xattrs         Only store user.* xattrs
+  --print-digest        Print the digest of the image
+  --print-digest-only   Print the digest of the image, don't write image
+  --from-file           The source is a dump file, not a directory
+  --min-version=N       Use this minimal format version (default=0)
+  --max-version=N       Use this maximum format version (default=1)
+  --threads=N           Use this number of threads
+  --help                Print this
+  --version             Print the version
+`;
+
+/** A refusal with the C tool's text; exit status 1. */
+export class MkcomposefsError extends Error {
+  override readonly name = "ComposefsError";
+  readonly code = "usage";
+  /** Whether the usage text follows. */
+  readonly usage: boolean;
+
+  constructor(message: string, usage = false) {
+    super(message);
+    this.usage = usage;
+  }
+}
+
+/** An image to make from a dump. */
+export interface DumpImageRequest {
+  /** Path of the dump; `-` is stdin. */
+  readonly source: string;
+  /** Path of the image; `-` is stdout; undefined: only the digest. */
+  readonly image: string | undefined;
+  readonly printDigest: boolean;
+  readonly minVersion: 0 | 1;
+  readonly maxVersion: 0 | 1;
+}
+
+const FLAGS = [
+  "use-epoch",
+  "skip-devices",
+  "skip-xattrs",
+  "user-xattrs",
+  "print-digest",
+  "print-digest-only",
+  "from-file",
+  "help",
+  "version",
+];
+const VALUES = ["digest-store", "min-version", "max-version", "threads"];
+
+/** Understands the words of the command line. Throws {@link MkcomposefsError}. */
+export function parseMkcomposefs(words: readonly string[]): DumpImageRequest | "help" | "version" {
+  const options = new Map<string, string>();
+  const args: string[] = [];
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i] ?? "";
+    if (word === "--") {
+      args.push(...words.slice(i + 1));
+      break;
+    }
+    if (!word.startsWith("-") || word === "-") {
+      args.push(word);
+      continue;
+    }
+    const [, typed = "", value] = /^--([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
+    const name = completeName(typed);
+    if (name === undefined) throw new MkcomposefsError(`unknown option ${word}`, true);
+    if (FLAGS.includes(name)) {
+      if (value !== undefined) throw new MkcomposefsError(`option --${name} takes no value`, true);
+      options.set(name, "");
+      continue;
+    }
+    const given = value ?? words[++i];
+    if (given === undefined) throw new MkcomposefsError("option needs a value", true);
+    options.set(name, given);
+  }
+  if (options.has("help")) return "help";
+  if (options.has("version")) return "version";
+  return request(options, args);
+}
+
+function completeName(typed: string): string | undefined {
+  const names = [...FLAGS, ...VALUES];
+  if (names.includes(typed)) return typed;
+  const matching = typed === "" ? [] : names.filter((name) => name.startsWith(typed));
+  return matching.length === 1 ? matching[0] : undefined;
+}
+
+function request(options: ReadonlyMap<string, string>, args: readonly string[]): DumpImageRequest {
+  const versions = versionRange(options.get("min-version"), options.get("max-version"));
+  const threads = options.get("threads");
+  if (threads !== undefined && !/^[1-9][0-9]*$/.test(threads)) {
+    throw new MkcomposefsError(`Invalid threads count ${threads}`);
+  }
+  const [source, image] = args;
+  const digestOnly = options.has("print-digest-only");
+  if (source === undefined) throw new MkcomposefsError("No source path specified", true);
+  if (source === "") throw new MkcomposefsError("Empty source path specified");
+  if (args.length > 2) throw new MkcomposefsError("Too many arguments", true);
+  if (digestOnly && image !== undefined) {
+    throw new MkcomposefsError("Cannot specify destination path with --print-digest-only", true);
+  }
+  if (!digestOnly && image === undefined) throw new MkcomposefsError("No destination path specified", true);
+  if (!options.has("from-file")) {
+    throw new MkcomposefsError(`${source}: images of directories cannot be made yet; give a dump file and --from-file`);
+  }
+  return { source, image, printDigest: digestOnly || options.has("print-digest"), ...versions };
+}
+
+function versionRange(min: string | undefined, max: string | undefined): { minVersion: 0 | 1; maxVersion: 0 | 1 } {
+  const number = (text: string | undefined, what: string, otherwise: number) => {
+    if (text === undefined) return otherwise;
+    if (!/^[+-]?[0-9]{1,9}$/.test(text)) throw new MkcomposefsError(`Invalid ${what} version ${text}`);
+    return Number(text);
+  };
+  // An option that is not given counts as 0 as soon as the other one is given.
+  const minVersion = number(min, "min", 0);
+  const maxVersion = Math.max(minVersion, number(max, "max", min === undefined ? 1 : 0));
+  if ((minVersion !== 0 && minVersion !== 1) || maxVersion > 1) {
+    throw new MkcomposefsError("cannot write file: Invalid argument");
+  }
+  return { minVersion, maxVersion: maxVersion === 1 ? 1 : 0 };
+}
