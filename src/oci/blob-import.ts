@@ -46,9 +46,9 @@ export async function importBlob(
       throw new ComposefsError("digest-mismatch", `the blob ${digest} is damaged: ${problem}`, { digest });
     }
   } catch (error) {
-    await sink.abort();
+    sink.abort();
     throw error;
   }
-  const { id, created } = await sink.commit();
+  const { id, created } = sink.commit();
   return { streamId: await writeStreamAround(repository, id, size, BLOB, []), created };
 }

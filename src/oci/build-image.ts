@@ -64,10 +64,10 @@ export async function storeImage(repository: Repository, tree: Directory, versio
       sink.write(chunk),
     ));
   } catch (error) {
-    await sink.abort();
+    sink.abort();
     throw error;
   }
-  const stored = await sink.commit();
+  const stored = sink.commit();
   if (stored.id !== id) {
     throw new ComposefsError("internal", `the image was computed as ${id} but stored as ${stored.id}`, { digest: id });
   }

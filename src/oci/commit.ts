@@ -12,7 +12,7 @@ import { buildTree, storeImage, type StoredLayer } from "./build-image.ts";
 import type { Digest } from "./digest.ts";
 import { compareImageRefs, imageRefKey, isImageRef } from "./image-refs.ts";
 import type { Manifest } from "./manifest.ts";
-import { publish } from "./publish.ts";
+import { linkedObject, publish } from "./publish.ts";
 import { referrerRef } from "./referrers.ts";
 import { rewriteDependents, type StreamLinks } from "./rewrite.ts";
 import {
@@ -23,6 +23,7 @@ import {
   readDocumentStream,
   sameRefs,
   writeDocumentStream,
+  type DocumentType,
   type StoredDocument,
 } from "./streams.ts";
 import { TAG_PREFIX } from "./tag-name.ts";
@@ -80,7 +81,7 @@ export async function commitImage(
   const imageRefs = new Map<string, ObjectId>();
   const otherRefs = new Map<string, ObjectId>();
   for (const [key, id] of stored?.refs ?? []) {
-    if (!(await repository.hasObject(id))) continue;
+    if (!repository.hasObject(id)) continue;
     if (isImageRef(key)) imageRefs.set(key, id);
     else if (!layers.has(key)) otherRefs.set(key, id);
   }
@@ -120,7 +121,7 @@ async function storedDocument(
   repository: Repository,
   name: string,
   digest: Digest,
-  type: typeof CONFIG | typeof MANIFEST,
+  type: DocumentType,
 ): Promise<StoredDocument | undefined> {
   const id = repository.stream(name);
   if (id === undefined) return undefined;
@@ -143,7 +144,7 @@ async function storeDocument(
   repository: Repository,
   stored: StoredDocument | undefined,
   bytes: Uint8Array,
-  type: typeof CONFIG | typeof MANIFEST,
+  type: DocumentType,
   refs: ReadonlyMap<string, ObjectId>,
 ): Promise<ObjectId> {
   if (stored !== undefined && sameRefs(stored.refs, refs)) return stored.id;
@@ -166,7 +167,7 @@ async function wantedImages(
     if (keys.has(key)) continue;
     keys.add(key);
     const known = existing.get(key);
-    if (known !== undefined && (await hasVersion(repository, known, version))) {
+    if (known !== undefined && hasVersion(repository, known, version)) {
       images.push({ version, id: known });
       continue;
     }
@@ -180,9 +181,11 @@ async function wantedImages(
 }
 
 /** Whether a stored image has the version. Only 0 and 1 can be taken for each other. */
-async function hasVersion(repository: Repository, id: ObjectId, version: FormatVersion): Promise<boolean> {
+function hasVersion(repository: Repository, id: ObjectId, version: FormatVersion): boolean {
   if (version === 2) return true;
-  const head = await repository.readObjectRange(id, 0, 16);
+  const object = repository.openObject(id);
+  const head = object.read(0, 16);
+  object.close();
   return head.length === 16 && new DataView(head.buffer, head.byteOffset).getUint32(12, true) === version;
 }
 
@@ -197,11 +200,15 @@ async function linksToMake(
   for (const [name, id] of own) {
     if (repository.stream(name) === id) continue;
     make.set(name, id);
-    if (repository.streamTarget(name) !== undefined) changed.set(name, id);
+    if (linkedObject(repository, "streams", name) !== undefined) changed.set(name, id);
   }
   const dependents = await rewriteDependents(repository, changed, new Set(own.keys()), onProgress);
-  const rank = (name: string) => (name.startsWith("oci-layer-") ? 0 : name.startsWith("oci-config-") ? 1 : 2);
-  return new Map([...make, ...dependents].toSorted(([a], [b]) => rank(a) - rank(b)));
+  return new Map([...make, ...dependents].toSorted(([a], [b]) => linkRank(a) - linkRank(b)));
+}
+
+/** Layers are linked first, then configs, then manifests. */
+function linkRank(name: string): number {
+  return name.startsWith("oci-layer-") ? 0 : name.startsWith("oci-config-") ? 1 : 2;
 }
 
 function refsToSet(parts: ImageParts, tagFile: string | undefined): Map<string, string> {

@@ -51,7 +51,7 @@ export async function copyImage(
   options: CopyOptions = {},
 ): Promise<CopyResult> {
   const { signal, onProgress } = options;
-  const tag = options.tag ?? ((await findTag(from, name)) === undefined ? undefined : name);
+  const tag = options.tag ?? (findTag(from, name) === undefined ? undefined : name);
   const tagFile = tag === undefined ? undefined : checkTag(tag);
   const image = await openImage(from, name);
   const { manifest, config, isContainer } = image;

@@ -27,6 +27,9 @@ export function imageRefKey({ version, boot = false, xattrs = "allowlist-only" }
 
 /** The order of image refs in a config stream: the plain ones, then all others sorted. */
 export function compareImageRefs(a: string, b: string): number {
-  const rank = (key: string) => (key === PREFIX ? 0 : key === `${PREFIX}.v1` ? 1 : 2);
-  return rank(a) - rank(b) || (a < b ? -1 : a > b ? 1 : 0);
+  return refRank(a) - refRank(b) || (a < b ? -1 : a > b ? 1 : 0);
+}
+
+function refRank(key: string): number {
+  return key === PREFIX ? 0 : key === `${PREFIX}.v1` ? 1 : 2;
 }

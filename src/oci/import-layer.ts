@@ -5,7 +5,7 @@ import type { Repository } from "../repository/repository.ts";
 import { checkVerifiable } from "./manifest.ts";
 import type { Digest } from "./digest.ts";
 import { importLayer } from "./layer/import.ts";
-import { publish } from "./publish.ts";
+import { linkedObject, publish } from "./publish.ts";
 import { rewriteDependents } from "./rewrite.ts";
 import { usableLayer } from "./stored-layer.ts";
 import { checkStreamDigest, layerStream } from "./streams.ts";
@@ -48,7 +48,7 @@ export async function importSingleLayer(
     ...(signal === undefined ? {} : { signal }),
   });
   const links = new Map([[stream, id]]);
-  const changed = repository.streamTarget(stream) === undefined ? new Map<string, ObjectId>() : links;
+  const changed = linkedObject(repository, "streams", stream) === undefined ? new Map<string, ObjectId>() : links;
   const dependents = await rewriteDependents(repository, changed, new Set([stream]));
   await publish(repository, { images: [], streams: new Map([...links, ...dependents]), refs });
   return { id, existed: false };

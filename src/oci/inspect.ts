@@ -40,7 +40,7 @@ export async function inspectImage(
   return {
     manifest: image.manifest === undefined ? "" : text(image.manifest.bytes),
     config: text(image.config.bytes),
-    referrers: image.manifest === undefined ? [] : await referrersOf(repository, image.manifest.digest),
+    referrers: image.manifest === undefined ? [] : referrersOf(repository, image.manifest.digest),
     composefs_erofs: id(false),
     composefs_boot_erofs: id(true),
   };

@@ -1,7 +1,9 @@
 // A stored layer as bytes: the tar archive again, byte for byte.
 
 import type { ObjectId } from "../bytes/algorithm.ts";
+import { FsverityHasher } from "../core/fsverity.ts";
 import { ComposefsError, throwIfAborted } from "../error.ts";
+import { isDamaged } from "../repository/object-read.ts";
 import type { Repository } from "../repository/repository.ts";
 import { digestHasher, parseDigest, type Digest } from "./digest.ts";
 
@@ -15,7 +17,29 @@ export async function* streamBytes(
   for await (const chunk of stream.chunks()) {
     throwIfAborted(signal);
     if (chunk.kind === "inline") yield chunk.bytes;
-    else yield* repository.objectChunks(chunk.id);
+    else yield* objectBytes(repository, chunk.id);
+  }
+}
+
+const PIECE = 1 << 20;
+
+/** The content of an object; a damaged one fails after its last byte. */
+async function* objectBytes(repository: Repository, id: ObjectId): AsyncIterable<Uint8Array> {
+  const object = repository.openObject(id);
+  const hasher = object.verified ? undefined : new FsverityHasher(repository.algorithm);
+  try {
+    for (let at = 0; at < object.size; ) {
+      const bytes = object.read(at, Math.min(PIECE, object.size - at));
+      if (bytes.length === 0) throw new ComposefsError("io", `object ${id} became shorter while it was read`);
+      hasher?.update(bytes);
+      at += bytes.length;
+      yield bytes;
+    }
+    const measured = hasher?.digest() ?? id;
+    if (measured !== id) throw isDamaged(id, measured);
+  } finally {
+    hasher?.[Symbol.dispose]();
+    object.close();
   }
 }
 

@@ -25,7 +25,7 @@ export interface ListedImage {
 /** All tagged images, sorted by name. */
 export async function listImages(repository: Repository): Promise<ListedImage[]> {
   const images: ListedImage[] = [];
-  for (const { name, manifestDigest } of await listTags(repository)) {
+  for (const { name, manifestDigest } of listTags(repository)) {
     const line: ListedImage = {
       name,
       manifest_digest: manifestDigest,
@@ -44,7 +44,7 @@ export async function listImages(repository: Repository): Promise<ListedImage[]>
       line.os = config.value?.os ?? "";
       line.created = config.value?.created ?? null;
       line.layer_count = manifest?.value.layers.length ?? 0;
-      line.referrer_count = (await referrersOf(repository, manifestDigest)).length;
+      line.referrer_count = referrersOf(repository, manifestDigest).length;
     } catch (error) {
       if (!(error instanceof ComposefsError)) throw error;
       line.error = error.message;

@@ -17,6 +17,7 @@ import { parseImageConfig } from "./config.ts";
 import { verifyDigest, type Digest } from "./digest.ts";
 import { convertDockerManifest, isDockerManifest } from "./docker-schema2.ts";
 import { importLayer } from "./layer/import.ts";
+import { ObjectPool } from "./layer/object-pool.ts";
 import {
   checkVerifiable,
   isContainerManifest,
@@ -272,18 +273,24 @@ async function importLayers(
   // Largest first: the longest one decides when all are done.
   missing.sort((a, b) => b.blob.size - a.blob.size);
   const jobs = options.jobs ?? Math.min(availableParallelism(), 4);
+  await using pool = new ObjectPool(repository.store.options);
   await runBounded(missing, jobs, options.signal, async (layer, signal) => {
-    ids.set(layer.digest, await importOne(repository, source, layer, stats, signal, options.onProgress));
+    ids.set(layer.digest, await importOne({ repository, source, pool, stats }, layer, signal, options.onProgress));
     stats.importedLayers++;
   });
   return { layers: plan.map(({ digest }) => ({ digest, id: ids.get(digest) as ObjectId })), stats };
 }
 
+interface LayerImport {
+  readonly repository: Repository;
+  readonly source: ImageSource;
+  readonly pool: ObjectPool;
+  readonly stats: PullStats;
+}
+
 async function importOne(
-  repository: Repository,
-  source: ImageSource,
+  { repository, source, pool, stats }: LayerImport,
   layer: PlannedLayer,
-  stats: PullStats,
   signal: AbortSignal,
   onProgress: ProgressListener | undefined,
 ): Promise<ObjectId> {
@@ -302,9 +309,14 @@ async function importOne(
       ...(kind === "container" ? { diffId: digest } : {}),
       blob: { digest: blob.digest, size: blob.size },
       name,
+      pool,
       signal,
       onProgress: advance,
     });
+    stats.newObjects += imported.stats.newObjects;
+    stats.presentObjects += imported.stats.presentObjects;
+    stats.storedBytes += imported.stats.storedBytes;
+    stats.inlineBytes += imported.stats.inlineBytes;
     id = imported.streamId;
   }
   onProgress?.({ type: "done", id: digest });

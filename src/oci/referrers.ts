@@ -13,11 +13,11 @@ export function referrerRef(subject: Digest, artifact: Digest): string {
 }
 
 /** Digests of the manifests that refer to the subject, sorted. Entries that point elsewhere do not count. */
-export async function referrersOf(repository: Repository, subject: Digest): Promise<Digest[]> {
+export function referrersOf(repository: Repository, subject: Digest): Digest[] {
   const prefix = `${PREFIX}/${encodeTag(subject)}`;
   const digests: Digest[] = [];
-  for (const { name, target } of await repository.refs("streams", prefix)) {
-    const digest = decodeTag(name.slice(prefix.length + 1));
+  for (const { name, target } of repository.refs("streams", prefix)) {
+    const digest = decodeTag(name);
     if (target === manifestStream(digest)) digests.push(digest);
   }
   return digests.toSorted();

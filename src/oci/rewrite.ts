@@ -4,6 +4,7 @@
 import type { ObjectId } from "../bytes/algorithm.ts";
 import { ComposefsError } from "../error.ts";
 import type { ProgressListener } from "../progress.ts";
+import { listLinks } from "../repository/links.ts";
 import type { Repository } from "../repository/repository.ts";
 import { CONFIG, MANIFEST, type ContentType } from "../splitstream/content-type.ts";
 import { configRef, configStream, digestOfStream, layerStream, writeStreamAround } from "./streams.ts";
@@ -27,7 +28,7 @@ export async function rewriteDependents(
   const rewritten: StreamLinks = new Map();
   if (changed.size === 0) return rewritten;
   const current = new Map(changed);
-  const names = await repository.streamNames();
+  const names = listLinks(repository.path, "streams", "refs").map((link) => link.name);
   const passes = [
     { prefix: "oci-config-", type: CONFIG },
     { prefix: "oci-manifest-", type: MANIFEST },
@@ -44,9 +45,13 @@ export async function rewriteDependents(
   return rewritten;
 }
 
+function isConfigRef(ref: string): boolean {
+  return ref.startsWith(configRef(""));
+}
+
 /** The stream that a named ref of a config or manifest stands for. */
 function namedStream(ref: string): string {
-  return ref.startsWith("config:") ? configStream(ref.slice("config:".length)) : layerStream(ref);
+  return isConfigRef(ref) ? configStream(ref.slice("config:".length)) : layerStream(ref);
 }
 
 async function rewriteStream(
@@ -78,6 +83,5 @@ async function rewriteStream(
 
 /** The config first, as everybody writes it; otherwise the order as it was. */
 function orderRefs(refs: [string, ObjectId][]): [string, ObjectId][] {
-  const isConfig = ([ref]: [string, ObjectId]) => ref.startsWith(configRef(""));
-  return [...refs.filter(isConfig), ...refs.filter((ref) => !isConfig(ref))];
+  return refs.toSorted(([a], [b]) => Number(isConfigRef(b)) - Number(isConfigRef(a)));
 }

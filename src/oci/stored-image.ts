@@ -53,10 +53,10 @@ export interface StoredImage {
  * @throws ComposefsError `not-found` (unknown names, suggesting near ones), `corrupt` when something of it is lost
  */
 export async function openImage(repository: Repository, name: string): Promise<StoredImage> {
-  const tagged = await findTag(repository, name);
+  const tagged = findTag(repository, name);
   if (tagged !== undefined) return openManifest(repository, name, tagged);
   const digest = digestOf(name);
-  if (digest === undefined) throw await unknownTag(repository, name);
+  if (digest === undefined) throw unknownTag(repository, name);
   if (repository.stream(manifestStream(digest)) !== undefined) return openManifest(repository, name, digest);
   const configId = repository.stream(configStream(digest));
   if (configId === undefined) {

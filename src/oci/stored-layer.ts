@@ -27,11 +27,10 @@ export async function usableLayer(
 
 async function isWhole(repository: Repository, id: ObjectId, kind: "container" | "artifact"): Promise<boolean> {
   try {
-    if (!(await repository.hasObject(id))) return false;
+    if (!repository.hasObject(id)) return false;
     const stream = await repository.openStream(id);
     if (stream.contentType !== LAYER && (kind === "container" || stream.contentType !== BLOB)) return false;
-    for (const object of stream.objectRefs) if (!(await repository.hasObject(object))) return false;
-    return true;
+    return stream.objectRefs.every((object) => repository.hasObject(object));
   } catch (error) {
     if (error instanceof ComposefsError) return false;
     throw error;

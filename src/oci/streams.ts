@@ -3,7 +3,7 @@
 import type { ObjectId } from "../bytes/algorithm.ts";
 import { ComposefsError } from "../error.ts";
 import type { Repository } from "../repository/repository.ts";
-import { CONFIG, MANIFEST, type ContentType } from "../splitstream/content-type.ts";
+import { MANIFEST, type ContentType } from "../splitstream/content-type.ts";
 import { SplitstreamWriter } from "../splitstream/write.ts";
 import { contentDigest, parseDigest, verifyDigest, type Digest } from "./digest.ts";
 import { MAX_DOCUMENT_SIZE } from "./manifest.ts";
@@ -27,6 +27,9 @@ export function manifestStream(digest: Digest): string {
 export function configRef(digest: Digest): string {
   return `config:${digest}`;
 }
+
+/** The content types of streams that hold one JSON document. */
+export type DocumentType = "ociconfg" | "ocimanif";
 
 /** A config or manifest as stored. */
 export interface StoredDocument {
@@ -66,7 +69,7 @@ export async function readDocumentStream(
   repository: Repository,
   id: ObjectId,
   digest: Digest,
-  type: typeof CONFIG | typeof MANIFEST,
+  type: DocumentType,
 ): Promise<StoredDocument> {
   const what = type === MANIFEST ? "manifest" : "config";
   const corrupt = (problem: string, cause?: unknown) =>
@@ -107,7 +110,7 @@ export function digestOfStream(
 export async function writeDocumentStream(
   repository: Repository,
   bytes: Uint8Array,
-  type: typeof CONFIG | typeof MANIFEST,
+  type: DocumentType,
   refs: Iterable<readonly [string, ObjectId]>,
 ): Promise<ObjectId> {
   const body = await repository.putObject(bytes);
@@ -125,7 +128,7 @@ export async function writeStreamAround(
   const writer = new SplitstreamWriter(repository.algorithm, type);
   writer.external(body, size);
   for (const [name, id] of refs) writer.namedRef(name, id);
-  return (await repository.putObject(writer.finish())).id;
+  return repository.storeStream(writer);
 }
 
 /** Whether two sets of named refs say the same. */

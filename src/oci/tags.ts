@@ -4,6 +4,7 @@ import { ComposefsError } from "../error.ts";
 import type { Repository } from "../repository/repository.ts";
 import { isDigest, type Digest } from "./digest.ts";
 import { nearNames } from "./near-names.ts";
+import { publish } from "./publish.ts";
 import { digestOfStream, manifestStream } from "./streams.ts";
 import { checkTag, decodeTag, encodeTag, TAG_PREFIX } from "./tag-name.ts";
 
@@ -14,26 +15,26 @@ export interface Tag {
 }
 
 /** All tags, sorted by name. Refs that point to anything but a manifest are not tags. */
-export async function listTags(repository: Repository): Promise<Tag[]> {
+export function listTags(repository: Repository): Tag[] {
   const tags: Tag[] = [];
-  for (const { name, target } of await repository.refs("streams", TAG_PREFIX)) {
+  for (const { name, target } of repository.refs("streams", TAG_PREFIX)) {
     const manifestDigest = digestOfStream(target, "oci-manifest-");
     if (manifestDigest === undefined) continue;
-    tags.push({ name: decodeTag(name.slice(TAG_PREFIX.length + 1)), manifestDigest });
+    tags.push({ name: decodeTag(name), manifestDigest });
   }
   return tags.toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /** The manifest that a tag points to; undefined when there is no such tag. */
-export async function findTag(repository: Repository, name: string): Promise<Digest | undefined> {
+export function findTag(repository: Repository, name: string): Digest | undefined {
   const file = encodeTag(name);
-  const ref = (await repository.refs("streams", TAG_PREFIX)).find((entry) => entry.name === `${TAG_PREFIX}/${file}`);
+  const ref = repository.refs("streams", TAG_PREFIX).find((entry) => entry.name === file);
   return ref === undefined ? undefined : digestOfStream(ref.target, "oci-manifest-");
 }
 
 /** The error for a tag that does not exist; suggests the names that could have been meant. */
-export async function unknownTag(repository: Repository, name: string): Promise<ComposefsError> {
-  const tags = (await listTags(repository)).map((tag) => tag.name);
+export function unknownTag(repository: Repository, name: string): ComposefsError {
+  const tags = listTags(repository).map((tag) => tag.name);
   const near = nearNames(name, tags);
   const few = tags.slice(0, 5).join(", ") + (tags.length > 5 ? ", ..." : "");
   const hint =
@@ -66,7 +67,7 @@ export async function tagImage(repository: Repository, manifest: string, name: s
       hint: "pull the image first; `composefs oci images --json` shows the digests that are there",
     });
   }
-  await repository.setRef("streams", `${TAG_PREFIX}/${file}`, stream);
+  await publish(repository, { images: [], streams: new Map(), refs: new Map([[`${TAG_PREFIX}/${file}`, stream]]) });
   return { name, manifestDigest: digest };
 }
 
@@ -76,6 +77,7 @@ export async function tagImage(repository: Repository, manifest: string, name: s
  * @throws ComposefsError `not-found`, suggesting near names
  */
 export async function untagImage(repository: Repository, name: string): Promise<void> {
-  if ((await findTag(repository, name)) === undefined) throw await unknownTag(repository, name);
-  await repository.removeRef("streams", `${TAG_PREFIX}/${encodeTag(name)}`);
+  if (findTag(repository, name) === undefined) throw unknownTag(repository, name);
+  repository.removeRef("streams", `${TAG_PREFIX}/${encodeTag(name)}`);
+  await repository.barrier();
 }
