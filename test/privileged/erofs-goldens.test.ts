@@ -35,16 +35,38 @@ const VARIANTS: Record<string, Pick<ImageOptions, "version" | "dialect" | "maxVe
   v1_rs: { version: 1, dialect: "rs" },
 };
 
-/**
- * What the kernel cannot show of a tree that the format can hold; each reason was seen with kernel 6.18. Such entries are
- * left out on both sides.
- */
-function unseen(entry: DumpEntry): boolean {
-  // A file with a size but no data at all: overlayfs has nowhere to look and answers EIO even to lstat.
-  return (
-    entry.size > 0 && (entry.mode & 0o170000) === 0o100000 && entry.content === undefined && entry.payload === undefined
-  );
+function isCapability(escaped: string): boolean {
+  return [12, 20, 24].includes(escaped.replaceAll(/\\x..|\\./g, "?").length);
 }
+
+/**
+ * The dump without the xattrs that the kernel itself interprets and that the goldens hold with random bytes: ACLs, and
+ * capabilities of a wrong size. With them it refuses even lookups to root, each kernel in its own way.
+ */
+function withoutMalformed(dump: string): string {
+  const lines = dump.split("\n").map((line) => {
+    const [fields, xattrs] = [line.split(" ").slice(0, 11), line.split(" ").slice(11)];
+    const kept = xattrs.filter((xattr) => {
+      const [name = "", value = ""] = xattr.split("=");
+      return !name.startsWith("system.") && (name !== "security.capability" || isCapability(value));
+    });
+    return [...fields, ...kept].join(" ");
+  });
+  return lines.join("\n");
+}
+
+/**
+ * Where an image of the `rs` dialect does not show its tree, by golden and variant: the bytes are those of composefs-rs,
+ * faults included (docs/spec/erofs.md, section 16).
+ */
+const RS_FAULTS: Record<string, (dump: Map<string, DumpEntry>) => void> = {
+  // A whiteout that looks like one of the stubs of the root is taken for it: it hides a name that does not exist.
+  "whiteout-root-looks-like-stub.dump": (dump) => void dump.delete("/ab"),
+  // The marker of the parent of a whiteout is added beside one of that name instead of replacing it; the first one counts.
+  "nested-overlay-store.dump": (dump) => {
+    dump.get("/store")?.xattrs.set("user.overlay.opaque", "y");
+  },
+};
 
 describeMounts("images of the golden dumps", () => {
   const goldens = goldensDir("erofs");
@@ -69,7 +91,7 @@ describeMounts("images of the golden dumps", () => {
         it(variant, async () => {
           expect(how, `the golden variant ${variant} is not known here`).toBeDefined();
           if (!how) return;
-          const text = readFileSync(join(goldens, name));
+          const text = Buffer.from(withoutMalformed(readFileSync(join(goldens, name), "latin1")), "latin1");
           const chunks: Buffer[] = [];
           await writeImageFromDump([text], { ...how, algorithm: golden.hash }, (chunk) =>
             chunks.push(Buffer.from(chunk)),
@@ -77,7 +99,7 @@ describeMounts("images of the golden dumps", () => {
           const image = join(folder, "image.erofs");
           writeFileSync(image, Buffer.concat(chunks));
           const dump = parseDump(text);
-          for (const [path, entry] of dump) if (unseen(entry)) dump.delete(path);
+          if (how.dialect === "rs") RS_FAULTS[name]?.(dump);
           using mounted = mountImage(image, join(folder, "objects"));
           expect(mountLines(mounted.root, "none")).toEqual(dumpLines(dump, version, "none"));
         });

@@ -33,7 +33,10 @@ function cString(bytes: Buffer): Buffer {
   return Buffer.concat([bytes, Buffer.alloc(1)]);
 }
 
-/** The xattrs of a path, links not followed, names and values as byte strings. */
+/**
+ * The xattrs of a path, links not followed, names and values as byte strings. One that the kernel lists and then refuses to
+ * read has `!` and the name of the error as its value.
+ */
 export function readXattrs(path: Buffer): Map<string, string> {
   const xattrs = new Map<string, string>();
   const length = llistxattr(cString(path), buffer, buffer.length) as number;
@@ -41,8 +44,7 @@ export function readXattrs(path: Buffer): Map<string, string> {
   const names = buffer.toString("latin1", 0, length).split("\0").slice(0, -1);
   for (const name of names) {
     const size = lgetxattr(cString(path), cString(Buffer.from(name, "latin1")), buffer, buffer.length) as number;
-    if (size < 0) throw new Error(`reading xattr ${name} of ${path.toString("latin1")}: ${errnoName()}`);
-    xattrs.set(name, buffer.toString("latin1", 0, size));
+    xattrs.set(name, size < 0 ? `!${errnoName()}` : buffer.toString("latin1", 0, size));
   }
   return xattrs;
 }

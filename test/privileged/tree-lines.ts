@@ -1,7 +1,7 @@
 // One line per entry of a tree, the same from a mount and from a dump, so that two trees compare as lists of lines:
 // path, type and mode, owners, device, time, size, names, first name, target, content (its fs-verity digest), xattrs.
 
-import { lstatSync, readFileSync, readdirSync, readlinkSync } from "node:fs";
+import { type BigIntStats, lstatSync, readFileSync, readdirSync, readlinkSync } from "node:fs";
 import type { Algorithm } from "../../src/bytes/algorithm.ts";
 import { CHARACTER_DEVICE, DIRECTORY, type DumpEntry, FILE_TYPE, REGULAR, SYMLINK } from "../fixtures/dump.ts";
 import { referenceFsverity } from "../fixtures/fsverity.ts";
@@ -47,20 +47,61 @@ function print(line: Line): string {
   return fields.join(" ");
 }
 
+/**
+ * The xattrs that the kernel shows of those that an image holds, seen with Linux 6.18: namespaces that it does not know are
+ * not listed, and some of what it lists cannot be read (`!` and the error).
+ */
+function shownXattrs(mode: number, xattrs: ReadonlyMap<string, string>): Map<string, string> {
+  const shown = new Map<string, string>();
+  const type = mode & FILE_TYPE;
+  for (const [name, value] of xattrs) {
+    if (!/^(user|trusted|security)\./.test(name)) continue;
+    if (/^(user|trusted|security|trusted\.overlay)\.$/.test(name)) shown.set(name, "!EINVAL");
+    else if (name.startsWith("user.") && type !== REGULAR && type !== DIRECTORY) shown.set(name, "!ENODATA");
+    else shown.set(name, value);
+  }
+  return shown;
+}
+
+/** The id that stat shows: 2^32-1 is no valid one for the kernel, which shows its overflow id instead. */
+function shownId(id: number): number {
+  return id === 0xffffffff ? 65534 : id;
+}
+
+/**
+ * A file with a size but neither content nor object: overlayfs finds no data and answers EIO even to lstat. Trees made of
+ * layers or folders have none; dumps may.
+ */
+function isNullFile(entry: DumpEntry): boolean {
+  return (
+    (entry.mode & FILE_TYPE) === REGULAR &&
+    entry.size > 0 &&
+    entry.content === undefined &&
+    entry.payload === undefined &&
+    entry.digest === undefined
+  );
+}
+
 /** How content is compared: by its fs-verity digest, or not at all where the objects are not at hand. */
 export type ContentCheck = Algorithm | "none";
 
 /** The lines of a mounted tree, sorted by path. */
 export function mountLines(root: string, content: ContentCheck): string[] {
-  const lines: Line[] = [];
+  const lines: string[] = [];
   const firstNames = new Map<bigint, string>();
   const visit = (path: string) => {
     const full = Buffer.from(`${root}${path}`, "latin1");
-    const stat = lstatSync(full, { bigint: true });
+    let stat: BigIntStats;
+    try {
+      stat = lstatSync(full, { bigint: true });
+    } catch (error) {
+      lines.push(`${printable(path)} !${(error as { code?: string }).code}`);
+      return;
+    }
     const mode = Number(stat.mode);
     const type = mode & FILE_TYPE;
     if (type !== DIRECTORY && !firstNames.has(stat.ino)) firstNames.set(stat.ino, path);
-    lines.push({
+    const line: Line = {
       path: path === "" ? "/" : path,
       mode,
       uid: Number(stat.uid),
@@ -74,13 +115,14 @@ export function mountLines(root: string, content: ContentCheck): string[] {
       target: type === SYMLINK ? readlinkSync(full, "latin1") : undefined,
       content: type === REGULAR && content !== "none" ? referenceFsverity(content, readFileSync(full)) : undefined,
       xattrs: readXattrs(full),
-    });
+    };
+    lines.push(print(line));
     if (type !== DIRECTORY) return;
     const names = readdirSync(full, "buffer").map((name) => name.toString("latin1"));
     for (const name of names.toSorted((a, b) => (a < b ? -1 : 1))) visit(`${path}/${name}`);
   };
   visit("");
-  return lines.map(print);
+  return lines;
 }
 
 /**
@@ -102,6 +144,7 @@ export function dumpLines(dump: Map<string, DumpEntry>, version: 0 | 1 | 2, cont
   return paths.map((path) => {
     const entry = dump.get(path) as DumpEntry;
     if (!firstNames.has(entry)) firstNames.set(entry, path);
+    if (isNullFile(entry)) return `${printable(path)} !EIO`;
     const xattrs = new Map(entry.xattrs);
     let mode = entry.mode;
     if (isWhiteout(entry)) {
@@ -119,8 +162,8 @@ export function dumpLines(dump: Map<string, DumpEntry>, version: 0 | 1 | 2, cont
     return print({
       path,
       mode,
-      uid: entry.uid,
-      gid: entry.gid,
+      uid: shownId(entry.uid),
+      gid: shownId(entry.gid),
       major: (entry.rdev >>> 8) & 0xfff,
       minor: (entry.rdev & 0xff) | ((entry.rdev >>> 12) & 0xfff00),
       mtimeNs: entry.mtimeSec * 1_000_000_000n + (version === 2 ? 0n : entry.mtimeNsec),
@@ -129,7 +172,7 @@ export function dumpLines(dump: Map<string, DumpEntry>, version: 0 | 1 | 2, cont
       firstName: firstNames.get(entry) ?? path,
       target: entry.target,
       content: digest,
-      xattrs,
+      xattrs: shownXattrs(mode, xattrs),
     });
   });
 }
