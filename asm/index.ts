@@ -14,3 +14,4 @@ export { cabi_realloc } from "./abi/memory";
 export { postReturn } from "./abi/return-area";
 export * from "./fsverity/exports";
 export * from "./erofs/exports";
+export * from "./fsverity/raw";

@@ -13,9 +13,14 @@ async function compileModule() {
   const { error } = await main(
     [
       "asm/index.ts",
-      ...["--outFile", "core.wasm", "-O3", "--noAssert", "--runtime", "minimal"],
-      ...["--enable", "simd", "--use", "abort=", "--transform", "./wasm-build/export-names.mjs"],
-      ...["--baseDir", root],
+      "--outFile=core.wasm",
+      "-O3",
+      "--noAssert",
+      "--runtime=minimal",
+      "--enable=simd",
+      "--use=abort=",
+      "--transform=./wasm-build/export-names.mjs",
+      `--baseDir=${root}`,
     ],
     {
       stdout: { write: (text) => messages.push(text) },

@@ -6,7 +6,16 @@
 
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { takeLock } from "./lock.mjs";
@@ -27,7 +36,7 @@ function filesBelow(folder) {
     .filter((entry) => entry.isFile() && !entry.name.startsWith("."))
     .map((entry) => join(entry.parentPath, entry.name).slice(root.length))
     .filter((path) => !path.startsWith(GENERATED))
-    .sort();
+    .toSorted();
 }
 
 function fingerprint(paths) {
@@ -89,7 +98,11 @@ async function buildGenerated() {
 const distFingerprint = () =>
   fingerprint([
     ...filesBelow("src"),
-    ...["tsconfig.json", "tsconfig.build.json", "package-lock.json", "wasm-build/setup.mjs", CORE_STAMP],
+    "tsconfig.json",
+    "tsconfig.build.json",
+    "package-lock.json",
+    "wasm-build/setup.mjs",
+    CORE_STAMP,
   ]);
 
 const compiledName = (source) => source.replace(/^src\//, "dist/").replace(/\.ts$/, ".js");

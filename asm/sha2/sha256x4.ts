@@ -1,0 +1,288 @@
+// SHA-256 of four blocks of 4096 bytes at once, one in each 32-bit lane (FIPS 180-4, sections 4.1.2, 6.2).
+// WebAssembly vectors have no rotation, so it takes two shifts; four lanes still win by more than two over the scalar code.
+
+import { IV256, K256 } from "./constants";
+
+const BLOCK_SIZE: usize = 4096;
+const CHUNK_SIZE: usize = 64;
+
+// @ts-ignore: decorator
+@inline
+function add(x: v128, y: v128): v128 {
+  return i32x4.add(x, y);
+}
+
+// @ts-ignore: decorator
+@inline
+function rotate(x: v128, n: i32): v128 {
+  return v128.or(i32x4.shr_u(x, n), i32x4.shl(x, 32 - n));
+}
+
+// @ts-ignore: decorator
+@inline
+function bigSigma0(x: v128): v128 {
+  return v128.xor(v128.xor(rotate(x, 2), rotate(x, 13)), rotate(x, 22));
+}
+
+// @ts-ignore: decorator
+@inline
+function bigSigma1(x: v128): v128 {
+  return v128.xor(v128.xor(rotate(x, 6), rotate(x, 11)), rotate(x, 25));
+}
+
+// @ts-ignore: decorator
+@inline
+function smallSigma0(x: v128): v128 {
+  return v128.xor(v128.xor(rotate(x, 7), rotate(x, 18)), i32x4.shr_u(x, 3));
+}
+
+// @ts-ignore: decorator
+@inline
+function smallSigma1(x: v128): v128 {
+  return v128.xor(v128.xor(rotate(x, 17), rotate(x, 19)), i32x4.shr_u(x, 10));
+}
+
+// @ts-ignore: decorator
+@inline
+function choose(x: v128, y: v128, z: v128): v128 {
+  return v128.xor(z, v128.and(x, v128.xor(y, z)));
+}
+
+// @ts-ignore: decorator
+@inline
+function majority(b: v128, ab: v128, bc: v128): v128 {
+  return v128.xor(v128.and(ab, bc), b);
+}
+
+/** Four big-endian words. */
+// @ts-ignore: decorator
+@inline
+function words(address: usize): v128 {
+  const bytes = v128.load(address);
+  return v128.shuffle<u8>(bytes, bytes, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
+}
+
+/** Stores one word of each of the four digests. */
+// @ts-ignore: decorator
+@inline
+function storeWord(output: usize, word: v128): void {
+  store<u32>(output, bswap(i32x4.extract_lane(word, 0)));
+  store<u32>(output, bswap(i32x4.extract_lane(word, 1)), 32);
+  store<u32>(output, bswap(i32x4.extract_lane(word, 2)), 64);
+  store<u32>(output, bswap(i32x4.extract_lane(word, 3)), 96);
+}
+
+/**
+ * Writes the digests of the four blocks at `data` to `output`, 32 bytes each.
+ *
+ * Structured like `compress256`: sixteen rounds written out, the schedule in locals. The chunk after the block's last is
+ * the padding of a message of 4096 bytes.
+ */
+export function hashFourBlocks256(data: usize, output: usize): void {
+  const ZERO = i32x4.splat(0);
+  let a = v128.load32_splat(IV256);
+  let b = v128.load32_splat(IV256, 4);
+  let c = v128.load32_splat(IV256, 8);
+  let d = v128.load32_splat(IV256, 12);
+  let e = v128.load32_splat(IV256, 16);
+  let f = v128.load32_splat(IV256, 20);
+  let g = v128.load32_splat(IV256, 24);
+  let h = v128.load32_splat(IV256, 28);
+  const end = data + BLOCK_SIZE;
+  for (; data <= end; data += CHUNK_SIZE) {
+    let w0: v128;
+    let w1: v128;
+    let w2: v128;
+    let w3: v128;
+    let w4: v128;
+    let w5: v128;
+    let w6: v128;
+    let w7: v128;
+    let w8: v128;
+    let w9: v128;
+    let w10: v128;
+    let w11: v128;
+    let w12: v128;
+    let w13: v128;
+    let w14: v128;
+    let w15: v128;
+    if (data < end) {
+      let l0: v128, l1: v128, l2: v128, l3: v128, p0: v128, p1: v128;
+      l0 = words(data);
+      l1 = words(data + BLOCK_SIZE);
+      l2 = words(data + 2 * BLOCK_SIZE);
+      l3 = words(data + 3 * BLOCK_SIZE);
+      p0 = v128.shuffle<u32>(l0, l1, 0, 4, 1, 5);
+      p1 = v128.shuffle<u32>(l2, l3, 0, 4, 1, 5);
+      w0 = v128.shuffle<u64>(p0, p1, 0, 2);
+      w1 = v128.shuffle<u64>(p0, p1, 1, 3);
+      p0 = v128.shuffle<u32>(l0, l1, 2, 6, 3, 7);
+      p1 = v128.shuffle<u32>(l2, l3, 2, 6, 3, 7);
+      w2 = v128.shuffle<u64>(p0, p1, 0, 2);
+      w3 = v128.shuffle<u64>(p0, p1, 1, 3);
+      l0 = words(data + 16);
+      l1 = words(data + 16 + BLOCK_SIZE);
+      l2 = words(data + 16 + 2 * BLOCK_SIZE);
+      l3 = words(data + 16 + 3 * BLOCK_SIZE);
+      p0 = v128.shuffle<u32>(l0, l1, 0, 4, 1, 5);
+      p1 = v128.shuffle<u32>(l2, l3, 0, 4, 1, 5);
+      w4 = v128.shuffle<u64>(p0, p1, 0, 2);
+      w5 = v128.shuffle<u64>(p0, p1, 1, 3);
+      p0 = v128.shuffle<u32>(l0, l1, 2, 6, 3, 7);
+      p1 = v128.shuffle<u32>(l2, l3, 2, 6, 3, 7);
+      w6 = v128.shuffle<u64>(p0, p1, 0, 2);
+      w7 = v128.shuffle<u64>(p0, p1, 1, 3);
+      l0 = words(data + 32);
+      l1 = words(data + 32 + BLOCK_SIZE);
+      l2 = words(data + 32 + 2 * BLOCK_SIZE);
+      l3 = words(data + 32 + 3 * BLOCK_SIZE);
+      p0 = v128.shuffle<u32>(l0, l1, 0, 4, 1, 5);
+      p1 = v128.shuffle<u32>(l2, l3, 0, 4, 1, 5);
+      w8 = v128.shuffle<u64>(p0, p1, 0, 2);
+      w9 = v128.shuffle<u64>(p0, p1, 1, 3);
+      p0 = v128.shuffle<u32>(l0, l1, 2, 6, 3, 7);
+      p1 = v128.shuffle<u32>(l2, l3, 2, 6, 3, 7);
+      w10 = v128.shuffle<u64>(p0, p1, 0, 2);
+      w11 = v128.shuffle<u64>(p0, p1, 1, 3);
+      l0 = words(data + 48);
+      l1 = words(data + 48 + BLOCK_SIZE);
+      l2 = words(data + 48 + 2 * BLOCK_SIZE);
+      l3 = words(data + 48 + 3 * BLOCK_SIZE);
+      p0 = v128.shuffle<u32>(l0, l1, 0, 4, 1, 5);
+      p1 = v128.shuffle<u32>(l2, l3, 0, 4, 1, 5);
+      w12 = v128.shuffle<u64>(p0, p1, 0, 2);
+      w13 = v128.shuffle<u64>(p0, p1, 1, 3);
+      p0 = v128.shuffle<u32>(l0, l1, 2, 6, 3, 7);
+      p1 = v128.shuffle<u32>(l2, l3, 2, 6, 3, 7);
+      w14 = v128.shuffle<u64>(p0, p1, 0, 2);
+      w15 = v128.shuffle<u64>(p0, p1, 1, 3);
+    } else {
+      w0 = i32x4.splat(0x80000000);
+      w1 = ZERO;
+      w2 = ZERO;
+      w3 = ZERO;
+      w4 = ZERO;
+      w5 = ZERO;
+      w6 = ZERO;
+      w7 = ZERO;
+      w8 = ZERO;
+      w9 = ZERO;
+      w10 = ZERO;
+      w11 = ZERO;
+      w12 = ZERO;
+      w13 = ZERO;
+      w14 = ZERO;
+      w15 = i32x4.splat(8 * <i32>BLOCK_SIZE);
+    }
+    const a0 = a;
+    const b0 = b;
+    const c0 = c;
+    const d0 = d;
+    const e0 = e;
+    const f0 = f;
+    const g0 = g;
+    const h0 = h;
+    let t: v128;
+    let x: v128;
+    let y = v128.xor(b, c);
+    for (let k = K256; ; k += 64) {
+      t = add(add(add(h, bigSigma1(e)), choose(e, f, g)), add(v128.load32_splat(k, 0 * 4), w0));
+      d = add(d, t);
+      x = v128.xor(a, b);
+      h = add(add(t, bigSigma0(a)), majority(b, x, y));
+      t = add(add(add(g, bigSigma1(d)), choose(d, e, f)), add(v128.load32_splat(k, 1 * 4), w1));
+      c = add(c, t);
+      y = v128.xor(h, a);
+      g = add(add(t, bigSigma0(h)), majority(a, y, x));
+      t = add(add(add(f, bigSigma1(c)), choose(c, d, e)), add(v128.load32_splat(k, 2 * 4), w2));
+      b = add(b, t);
+      x = v128.xor(g, h);
+      f = add(add(t, bigSigma0(g)), majority(h, x, y));
+      t = add(add(add(e, bigSigma1(b)), choose(b, c, d)), add(v128.load32_splat(k, 3 * 4), w3));
+      a = add(a, t);
+      y = v128.xor(f, g);
+      e = add(add(t, bigSigma0(f)), majority(g, y, x));
+      t = add(add(add(d, bigSigma1(a)), choose(a, b, c)), add(v128.load32_splat(k, 4 * 4), w4));
+      h = add(h, t);
+      x = v128.xor(e, f);
+      d = add(add(t, bigSigma0(e)), majority(f, x, y));
+      t = add(add(add(c, bigSigma1(h)), choose(h, a, b)), add(v128.load32_splat(k, 5 * 4), w5));
+      g = add(g, t);
+      y = v128.xor(d, e);
+      c = add(add(t, bigSigma0(d)), majority(e, y, x));
+      t = add(add(add(b, bigSigma1(g)), choose(g, h, a)), add(v128.load32_splat(k, 6 * 4), w6));
+      f = add(f, t);
+      x = v128.xor(c, d);
+      b = add(add(t, bigSigma0(c)), majority(d, x, y));
+      t = add(add(add(a, bigSigma1(f)), choose(f, g, h)), add(v128.load32_splat(k, 7 * 4), w7));
+      e = add(e, t);
+      y = v128.xor(b, c);
+      a = add(add(t, bigSigma0(b)), majority(c, y, x));
+      t = add(add(add(h, bigSigma1(e)), choose(e, f, g)), add(v128.load32_splat(k, 8 * 4), w8));
+      d = add(d, t);
+      x = v128.xor(a, b);
+      h = add(add(t, bigSigma0(a)), majority(b, x, y));
+      t = add(add(add(g, bigSigma1(d)), choose(d, e, f)), add(v128.load32_splat(k, 9 * 4), w9));
+      c = add(c, t);
+      y = v128.xor(h, a);
+      g = add(add(t, bigSigma0(h)), majority(a, y, x));
+      t = add(add(add(f, bigSigma1(c)), choose(c, d, e)), add(v128.load32_splat(k, 10 * 4), w10));
+      b = add(b, t);
+      x = v128.xor(g, h);
+      f = add(add(t, bigSigma0(g)), majority(h, x, y));
+      t = add(add(add(e, bigSigma1(b)), choose(b, c, d)), add(v128.load32_splat(k, 11 * 4), w11));
+      a = add(a, t);
+      y = v128.xor(f, g);
+      e = add(add(t, bigSigma0(f)), majority(g, y, x));
+      t = add(add(add(d, bigSigma1(a)), choose(a, b, c)), add(v128.load32_splat(k, 12 * 4), w12));
+      h = add(h, t);
+      x = v128.xor(e, f);
+      d = add(add(t, bigSigma0(e)), majority(f, x, y));
+      t = add(add(add(c, bigSigma1(h)), choose(h, a, b)), add(v128.load32_splat(k, 13 * 4), w13));
+      g = add(g, t);
+      y = v128.xor(d, e);
+      c = add(add(t, bigSigma0(d)), majority(e, y, x));
+      t = add(add(add(b, bigSigma1(g)), choose(g, h, a)), add(v128.load32_splat(k, 14 * 4), w14));
+      f = add(f, t);
+      x = v128.xor(c, d);
+      b = add(add(t, bigSigma0(c)), majority(d, x, y));
+      t = add(add(add(a, bigSigma1(f)), choose(f, g, h)), add(v128.load32_splat(k, 15 * 4), w15));
+      e = add(e, t);
+      y = v128.xor(b, c);
+      a = add(add(t, bigSigma0(b)), majority(c, y, x));
+      if (k == K256 + 192) break;
+      w0 = add(add(w0, smallSigma0(w1)), add(w9, smallSigma1(w14)));
+      w1 = add(add(w1, smallSigma0(w2)), add(w10, smallSigma1(w15)));
+      w2 = add(add(w2, smallSigma0(w3)), add(w11, smallSigma1(w0)));
+      w3 = add(add(w3, smallSigma0(w4)), add(w12, smallSigma1(w1)));
+      w4 = add(add(w4, smallSigma0(w5)), add(w13, smallSigma1(w2)));
+      w5 = add(add(w5, smallSigma0(w6)), add(w14, smallSigma1(w3)));
+      w6 = add(add(w6, smallSigma0(w7)), add(w15, smallSigma1(w4)));
+      w7 = add(add(w7, smallSigma0(w8)), add(w0, smallSigma1(w5)));
+      w8 = add(add(w8, smallSigma0(w9)), add(w1, smallSigma1(w6)));
+      w9 = add(add(w9, smallSigma0(w10)), add(w2, smallSigma1(w7)));
+      w10 = add(add(w10, smallSigma0(w11)), add(w3, smallSigma1(w8)));
+      w11 = add(add(w11, smallSigma0(w12)), add(w4, smallSigma1(w9)));
+      w12 = add(add(w12, smallSigma0(w13)), add(w5, smallSigma1(w10)));
+      w13 = add(add(w13, smallSigma0(w14)), add(w6, smallSigma1(w11)));
+      w14 = add(add(w14, smallSigma0(w15)), add(w7, smallSigma1(w12)));
+      w15 = add(add(w15, smallSigma0(w0)), add(w8, smallSigma1(w13)));
+    }
+    a = add(a, a0);
+    b = add(b, b0);
+    c = add(c, c0);
+    d = add(d, d0);
+    e = add(e, e0);
+    f = add(f, f0);
+    g = add(g, g0);
+    h = add(h, h0);
+  }
+  storeWord(output, a);
+  storeWord(output + 4, b);
+  storeWord(output + 8, c);
+  storeWord(output + 12, d);
+  storeWord(output + 16, e);
+  storeWord(output + 20, f);
+  storeWord(output + 24, g);
+  storeWord(output + 28, h);
+}

@@ -1,0 +1,93 @@
+// Which way digests are computed, chosen once per process and algorithm (docs/spec/wasm-core.md, section 4.4).
+
+import { readFileSync } from "node:fs";
+import type { Algorithm } from "../bytes/algorithm.ts";
+import { ComposefsError } from "../error.ts";
+import { NativeBackend } from "./native-backend.ts";
+import { type Backend, BLOCK_SIZE } from "./tree-hasher.ts";
+import { WasmBackend } from "./wasm-backend.ts";
+
+const backends = { native: new NativeBackend(), wasm: new WasmBackend() };
+
+/** The name of a back end, or `auto` for the faster one. */
+export type BackendChoice = "wasm" | "native" | "auto";
+
+/** From this size on it pays to find out which back end is faster, where that is not known. */
+const CALIBRATION_THRESHOLD = 8 << 20;
+
+let forced: BackendChoice | undefined;
+const measured = new Map<Algorithm, Backend>();
+
+/** The environment's choice, `COMPOSEFS_HASH`. */
+function environmentChoice(): BackendChoice {
+  const value = process.env["COMPOSEFS_HASH"] ?? "auto";
+  if (value === "wasm" || value === "native" || value === "auto") return value;
+  throw new ComposefsError("usage", `COMPOSEFS_HASH is "${value}", expected wasm, native or auto`);
+}
+
+/**
+ * Fixes the back end for this thread, in place of `COMPOSEFS_HASH`. Workers get the choice of the thread that starts them
+ * this way, so that each measures at most once.
+ */
+export function chooseBackend(choice: BackendChoice): void {
+  forced = choice;
+}
+
+/**
+ * The back end to use for about `size` bytes of input.
+ *
+ * @throws ComposefsError `usage` if `COMPOSEFS_HASH` has an unknown value
+ */
+export function backend(algorithm: Algorithm, size = 0): Backend {
+  forced ??= environmentChoice();
+  if (forced !== "auto") return backends[forced];
+  const known = measured.get(algorithm);
+  if (known !== undefined) return known;
+  const faster = knownToBeFaster(algorithm);
+  if (faster !== undefined) {
+    measured.set(algorithm, backends[faster]);
+    return backends[faster];
+  }
+  if (size < CALIBRATION_THRESHOLD) return backends.native;
+  const winner = calibrate(algorithm);
+  measured.set(algorithm, winner);
+  return winner;
+}
+
+/** What measurements have settled: no need to spend 10 ms in each process on finding out again. */
+function knownToBeFaster(algorithm: Algorithm): "native" | "wasm" | undefined {
+  const { versions } = process as { versions: Record<string, string | undefined> };
+  // Calls into Deno's native hash cost more than they save.
+  if (versions["deno"] !== undefined) return "wasm";
+  // Bun's WebAssembly is several times slower than its hash, with or without instructions for it.
+  if (versions["bun"] !== undefined) return "native";
+  // OpenSSL's SHA-512 beats the scalar kernel on every CPU; its SHA-256 beats the 4-lane kernel given instructions for it.
+  return algorithm === "sha512" || cpuHashesSha256() ? "native" : undefined;
+}
+
+/** Whether the CPU has SHA-256 instructions; false if that cannot be told. */
+function cpuHashesSha256(): boolean {
+  try {
+    // x86 lists `sha_ni` among `flags`, arm64 `sha2` among `Features`; the first CPU is enough.
+    return /^(?:flags|Features)\s*:.*\b(?:sha_ni|sha2)\b/m.test(readFileSync("/proc/cpuinfo", "latin1").slice(0, 8192));
+  } catch {
+    return process.platform === "darwin" && process.arch === "arm64";
+  }
+}
+
+/** Hashes the same blocks both ways and answers the faster, after a warm-up that lets the engine compile the kernels well. */
+function calibrate(algorithm: Algorithm): Backend {
+  const data = Buffer.alloc(128 * BLOCK_SIZE, 0x5a);
+  const digests = Buffer.alloc(128 * 64);
+  const time = (candidate: Backend): number => {
+    const start = performance.now();
+    candidate.hashBlocks(algorithm, data, digests);
+    return performance.now() - start;
+  };
+  for (let i = 0; i < 4; i++) time(backends.wasm);
+  const [wasm, native] = [0, 1, 2].reduce(
+    ([bestWasm, bestNative]) => [Math.min(bestWasm, time(backends.wasm)), Math.min(bestNative, time(backends.native))],
+    [Infinity, Infinity] as [number, number],
+  );
+  return wasm < native ? backends.wasm : backends.native;
+}

@@ -1,0 +1,238 @@
+// The back end on the runtime's own SHA-2, called once per block (docs/spec/wasm-core.md, sections 4.1 and 4.4).
+
+import { hash as nodeHash } from "node:crypto";
+import { ALGORITHM_NUMBER, type Algorithm, DIGEST_SIZE, type ObjectId } from "../bytes/algorithm.ts";
+import { type Backend, BLOCK_SIZE, type TreeHasher, WINDOW_SIZE } from "./tree-hasher.ts";
+
+/** Digests that are collected for the next level, and the views that some runtimes want to write them through. */
+interface DigestArea {
+  readonly bytes: Buffer;
+  /** One view per digest, made when first needed: making them costs as much as a tenth of hashing a block. */
+  readonly slots: Uint8Array[];
+}
+
+/** The plain hash of the runtime. */
+interface PlainHash {
+  /** Hashes the message and writes the digest at place `slot` of the area. */
+  into(message: Uint8Array, area: DigestArea, slot: number): void;
+  hex(message: Uint8Array): string;
+}
+
+type LatinWriter = Buffer & { latin1Write(text: string, offset: number, length: number): number };
+
+/** Node and Deno: a digest that comes as a latin1 ("binary") string costs far less than one in a Buffer of its own. */
+function nodePlainHash(algorithm: Algorithm): PlainHash {
+  const size = DIGEST_SIZE[algorithm];
+  return {
+    into(message, area, slot) {
+      (area.bytes as LatinWriter).latin1Write(nodeHash(algorithm, message, "binary"), slot * size, size);
+    },
+    hex: (message) => nodeHash(algorithm, message, "hex"),
+  };
+}
+
+interface BunHash {
+  hash(message: Uint8Array, target: Uint8Array): Uint8Array;
+  hash(message: Uint8Array, encoding: "hex"): string;
+}
+interface BunGlobal {
+  SHA256: BunHash;
+  SHA512: BunHash;
+}
+
+/** Bun: hashes straight into a view. */
+function bunPlainHash(algorithm: Algorithm, bun: BunGlobal): PlainHash {
+  const size = DIGEST_SIZE[algorithm];
+  const hasher = algorithm === "sha256" ? bun.SHA256 : bun.SHA512;
+  return {
+    into(message, area, slot) {
+      let view = area.slots[slot];
+      if (view === undefined) {
+        view = area.bytes.subarray(slot * size, (slot + 1) * size);
+        area.slots[slot] = view;
+      }
+      hasher.hash(message, view);
+    },
+    hex: (message) => hasher.hash(message, "hex"),
+  };
+}
+
+function plainHash(algorithm: Algorithm): PlainHash {
+  const { Bun } = globalThis as { Bun?: BunGlobal };
+  return Bun === undefined ? nodePlainHash(algorithm) : bunPlainHash(algorithm, Bun);
+}
+
+/** One block of digests, filled from the front. */
+class Level implements DigestArea {
+  readonly bytes = Buffer.alloc(BLOCK_SIZE);
+  readonly slots: Uint8Array[] = [];
+  count = 0;
+}
+
+class NativeTree implements TreeHasher {
+  readonly #algorithm: Algorithm;
+  readonly #hash: PlainHash;
+  /** Digests per block. */
+  readonly #fanout: number;
+  readonly #levels: Level[] = [];
+  #height = 0;
+  #size = 0;
+  /** One block, or the whole window once a caller wants to write into it. */
+  #window: Buffer | undefined;
+  /** The window's blocks, see {@link DigestArea.slots}. */
+  #blocks: Buffer[] = [];
+  #filled = 0;
+  readonly #descriptor = Buffer.alloc(256);
+
+  constructor(algorithm: Algorithm, hash: PlainHash) {
+    this.#algorithm = algorithm;
+    this.#hash = hash;
+    this.#fanout = BLOCK_SIZE / DIGEST_SIZE[algorithm];
+    this.#descriptor.set([1, ALGORITHM_NUMBER[algorithm], 12]);
+  }
+
+  reset(): void {
+    this.#height = 0;
+    this.#size = 0;
+    this.#filled = 0;
+  }
+
+  free(): void {
+    this.#levels.length = 0;
+    this.#window = undefined;
+    this.#blocks = [];
+    this.reset();
+  }
+
+  update(data: Uint8Array): void {
+    const { length } = data;
+    this.#size += length;
+    let done = 0;
+    while (done < length) {
+      if (this.#filled === 0 && length - done >= BLOCK_SIZE) {
+        this.#push(0, data.subarray(done, done + BLOCK_SIZE));
+        done += BLOCK_SIZE;
+        continue;
+      }
+      const window = this.#room(BLOCK_SIZE);
+      const n = Math.min(length - done, window.length - this.#filled);
+      window.set(done === 0 && n === length ? data : data.subarray(done, done + n), this.#filled);
+      this.#filled += n;
+      done += n;
+      if (this.#filled === window.length) this.#flush();
+    }
+  }
+
+  window(min: number): Uint8Array {
+    const window = this.#room(WINDOW_SIZE);
+    if (this.#filled === WINDOW_SIZE || WINDOW_SIZE - this.#filled < min) this.#flush();
+    return this.#filled === 0 ? window : window.subarray(this.#filled);
+  }
+
+  advance(n: number): void {
+    this.#filled += n;
+    this.#size += n;
+  }
+
+  finish(size = this.#size): ObjectId {
+    if (this.#filled > 0) {
+      const window = this.#room(BLOCK_SIZE);
+      const end = Math.ceil(this.#filled / BLOCK_SIZE) * BLOCK_SIZE;
+      window.fill(0, this.#filled, end);
+      this.#filled = end;
+      this.#flush();
+    }
+    const descriptor = this.#descriptor;
+    descriptor.writeUInt32LE(size % 2 ** 32, 8);
+    descriptor.writeUInt32LE(Math.floor(size / 2 ** 32), 12);
+    descriptor.fill(0, 16, 16 + DIGEST_SIZE[this.#algorithm]);
+    for (let index = 0; index < this.#height; index++) {
+      const level = this.#level(index);
+      const end = level.count * DIGEST_SIZE[this.#algorithm];
+      if (index + 1 === this.#height && level.count === 1) {
+        descriptor.set(level.bytes.subarray(0, end), 16);
+      } else {
+        level.bytes.fill(0, end);
+        this.#push(index + 1, level.bytes);
+      }
+    }
+    return this.#hash.hex(descriptor);
+  }
+
+  #level(index: number): Level {
+    return (this.#levels[index] ??= new Level());
+  }
+
+  /** Appends the digest of a block to a level, after hashing the level into the next one when it is full. */
+  #push(index: number, block: Uint8Array): void {
+    const level = this.#level(index);
+    if (index === this.#height) {
+      this.#height++;
+      level.count = 0;
+    } else if (level.count === this.#fanout) {
+      this.#push(index + 1, level.bytes);
+      level.count = 0;
+    }
+    this.#hash.into(block, level, level.count++);
+  }
+
+  #room(capacity: number): Buffer {
+    const old = this.#window;
+    if (old !== undefined && old.length >= capacity) return old;
+    this.#window = Buffer.allocUnsafeSlow(capacity);
+    this.#blocks = [];
+    if (old !== undefined) this.#window.set(old.subarray(0, this.#filled));
+    return this.#window;
+  }
+
+  /** Hashes the whole blocks of the window and moves the rest to its front. */
+  #flush(): void {
+    const window = this.#room(BLOCK_SIZE);
+    const count = Math.floor(this.#filled / BLOCK_SIZE);
+    for (let i = 0; i < count; i++) {
+      let block = this.#blocks[i];
+      if (block === undefined) {
+        block = window.subarray(i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE);
+        this.#blocks[i] = block;
+      }
+      this.#push(0, block);
+    }
+    window.copyWithin(0, count * BLOCK_SIZE, this.#filled);
+    this.#filled -= count * BLOCK_SIZE;
+  }
+}
+
+/** The back end on the runtime's own hash functions. */
+export class NativeBackend implements Backend {
+  readonly name = "native";
+  readonly #hashes: Record<Algorithm, PlainHash> = { sha256: plainHash("sha256"), sha512: plainHash("sha512") };
+  /** For digests in one call; it is never in use when a call begins. */
+  readonly #scratch = new Map<Algorithm, NativeTree>();
+
+  newHasher(algorithm: Algorithm): TreeHasher {
+    return new NativeTree(algorithm, this.#hashes[algorithm]);
+  }
+
+  digest(algorithm: Algorithm, data: Uint8Array): ObjectId {
+    let tree = this.#scratch.get(algorithm);
+    if (tree === undefined) {
+      tree = new NativeTree(algorithm, this.#hashes[algorithm]);
+      this.#scratch.set(algorithm, tree);
+    }
+    tree.reset();
+    tree.update(data);
+    return tree.finish();
+  }
+
+  hashBlocks(algorithm: Algorithm, data: Uint8Array, digests: Uint8Array): void {
+    const area = { bytes: Buffer.from(digests.buffer, digests.byteOffset, digests.byteLength), slots: [] };
+    const whole = Math.floor(data.length / BLOCK_SIZE);
+    for (let i = 0; i < whole; i++) {
+      this.#hashes[algorithm].into(data.subarray(i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE), area, i);
+    }
+    if (whole * BLOCK_SIZE === data.length) return;
+    const last = Buffer.alloc(BLOCK_SIZE);
+    last.set(data.subarray(whole * BLOCK_SIZE));
+    this.#hashes[algorithm].into(last, area, whole);
+  }
+}

@@ -1,0 +1,37 @@
+// What the two back ends of fs-verity hashing have in common (docs/spec/wasm-core.md, section 4).
+
+import type { Algorithm, ObjectId } from "../bytes/algorithm.ts";
+
+/** Merkle trees are made of blocks of this size. */
+export const BLOCK_SIZE = 4096;
+/** Capacity of a hasher's window. */
+export const WINDOW_SIZE = 1 << 20;
+
+/** The digest of one file in progress. Not checked for misuse: `FsverityHasher` does that for callers outside. */
+export interface TreeHasher {
+  /** Appends data. */
+  update(data: Uint8Array): void;
+  /** The free part of the input window, at least `min` bytes long (or as long as it ever gets). Valid until the next call. */
+  window(min: number): Uint8Array;
+  /** Consumes `n` bytes that were put into the window. */
+  advance(n: number): void;
+  /**
+   * The digest. `size` is the file size that enters it, if that is not the number of bytes consumed: a tree over the digests of
+   * a file's blocks has the file's own root.
+   */
+  finish(size?: number): ObjectId;
+  /** Makes the hasher as new. */
+  reset(): void;
+  /** Gives its memory back. */
+  free(): void;
+}
+
+/** One way to compute digests. All ways give the same ones. */
+export interface Backend {
+  readonly name: "wasm" | "native";
+  newHasher(algorithm: Algorithm): TreeHasher;
+  /** The fs-verity digest of bytes in memory, cheap for small ones. */
+  digest(algorithm: Algorithm, data: Uint8Array): ObjectId;
+  /** Writes the plain hash of each 4096-byte block (the last one zero-padded) to `digests`, one after the other. */
+  hashBlocks(algorithm: Algorithm, data: Uint8Array, digests: Uint8Array): void;
+}
