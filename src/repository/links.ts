@@ -118,13 +118,13 @@ export function walkLinks(root: string, directory: string): LinkEntry[] {
       else found.push({ name: path, target: undefined });
     }
   }
-  return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return found.toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 function names(root: string, directory: string): string[] {
   const path = join(root, directory);
   try {
-    return readdirSync(path).sort();
+    return readdirSync(path).toSorted();
   } catch (error) {
     const code = (error as { code?: unknown }).code;
     if (code === "ENOENT") return [];

@@ -100,7 +100,7 @@ export function parseMeta(bytes: Uint8Array, path: string): Meta {
     // A byte order mark stays in the text and makes JSON.parse refuse it, as it must be.
     document = JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch (cause) {
-    throw fail(`not a JSON document: ${cause instanceof Error ? cause.message : cause}`, cause);
+    throw fail(`not a JSON document: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
   }
   const object = record(document, "the document", fail);
   const version = object.version;
@@ -118,7 +118,7 @@ export function parseMeta(bytes: Uint8Array, path: string): Meta {
     if (value === undefined) return [];
     if (!Array.isArray(value) || !value.every((item) => typeof item === "string"))
       throw fail(`"features.${key}" must be a list of strings`);
-    return value as string[];
+    return value;
   };
   return {
     version,
@@ -192,5 +192,5 @@ function isFormat(value: unknown): value is ErofsFormat {
 }
 
 function sortedFormats(formats: readonly ErofsFormat[]): ErofsFormat[] {
-  return [...new Set(formats)].sort((a, b) => a - b);
+  return [...new Set(formats)].toSorted((a, b) => a - b);
 }

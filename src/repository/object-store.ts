@@ -74,7 +74,7 @@ export class ObjectStore {
   /** Absolute path of an object; its id is checked. */
   path(id: ObjectId): string {
     if (!isObjectId(id, this.options.algorithm))
-      throw new ComposefsError("invalid", `not a ${this.options.algorithm} object id: ${id}`, { digest: id });
+      throw new ComposefsError("invalid", `not a ${this.options.algorithm} object id: ${String(id)}`, { digest: id });
     return `${this.#objects}/${objectPath(id)}`;
   }
 

@@ -171,7 +171,7 @@ function ownerOf(path: string): string {
 
 function list(path: string): string[] {
   try {
-    return readdirSync(path).sort();
+    return readdirSync(path).toSorted();
   } catch {
     return [];
   }

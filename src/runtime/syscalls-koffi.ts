@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import { constants } from "node:os";
 import { ALGORITHM_NUMBER, type Algorithm, DIGEST_SIZE } from "../bytes/algorithm.ts";
 import { toHex } from "../bytes/hex.ts";
-import { systemError } from "../error.ts";
+import { type ComposefsError, systemError } from "../error.ts";
 import type { LockKind, MeasuredVerity, RawCalls } from "./syscalls.ts";
 
 type Call = (...args: (number | bigint | string | Uint8Array | null)[]) => number;
@@ -44,8 +44,6 @@ function bind(koffi: Koffi): RawCalls {
   const syncfs = libc.func("syncfs", "int", ["int"]);
   const linkat = libc.func("linkat", "int", ["int", "str", "int", "str", "int"]);
   const renameat2 = optional(() => libc.func("renameat2", "int", ["int", "str", "int", "str", "uint"]));
-
-  const fail = (errno: number, action: string, path?: string) => systemError(errnoError(errno), action, path);
 
   return {
     provider: "koffi",
@@ -112,6 +110,10 @@ function bind(koffi: Koffi): RawCalls {
       throw Object.assign(errnoError(errno), { path: to });
     },
   };
+}
+
+function fail(errno: number, action: string, path?: string): ComposefsError {
+  return systemError(errnoError(errno), action, path);
 }
 
 function optional<T>(make: () => T): T | undefined {

@@ -20,7 +20,7 @@ interface NodeZstd {
 
 // Looked up by name: the module has no such exports on Node 20, and a named import would not even link there.
 const native: NodeZstd | undefined =
-  "createZstdDecompress" in zlib && "zstdDecompressSync" in zlib ? (zlib as unknown as NodeZstd) : undefined;
+  "createZstdDecompress" in zlib && "zstdDecompressSync" in zlib ? zlib : undefined;
 
 /** Options of {@link zstdDecompressFrames}. */
 export interface ZstdDecompressOptions {
@@ -161,11 +161,24 @@ async function decodeSmall(
       params: { [native.constants.ZSTD_d_windowLogMax as number]: 27 },
     });
   } else {
-    const { decompress } = await import("fzstd");
-    output = decompress(header.singleSegment ? frame : shrinkWindow(frame, header.windowSize, bound));
-    await verifyChecksum(frame, header, [output]);
+    output = await decodePortable(header.singleSegment ? frame : shrinkWindow(frame, header.windowSize, bound), header);
   }
   checkSize(header, output.length);
+  return output;
+}
+
+async function decodePortable(frame: Uint8Array, header: FrameHeader): Promise<Uint8Array> {
+  const { decompress, Decompress } = await import("fzstd");
+  if (header.checksum && header.contentSize !== undefined) {
+    const output = decompress(frame);
+    await verifyChecksum(frame, output);
+    return output;
+  }
+  // In one call it would give an announced size even when the blocks hold less.
+  const pieces: Uint8Array[] = [];
+  new Decompress((piece) => void pieces.push(piece)).push(frame, true);
+  const output = pieces.length === 1 ? (pieces[0] as Uint8Array) : Buffer.concat(pieces);
+  if (header.checksum) await verifyChecksum(frame, output);
   return output;
 }
 
@@ -185,12 +198,11 @@ function checkSize(header: FrameHeader, size: number): void {
     throw new ComposefsError("invalid", `zstd: a frame announces ${header.contentSize} bytes and holds ${size}`);
 }
 
-async function verifyChecksum(frame: Uint8Array, header: FrameHeader, output: Uint8Array[]): Promise<void> {
-  if (!header.checksum) return;
+async function verifyChecksum(frame: Uint8Array, output: Uint8Array): Promise<void> {
   const { createXXHash64 } = await import("hash-wasm");
   const hash = await createXXHash64();
   hash.init();
-  for (const bytes of output) hash.update(bytes);
+  hash.update(output);
   compareChecksum(hash.digest("binary"), frame.subarray(frame.length - 4));
 }
 

@@ -31,7 +31,7 @@ interface NodeZstd {
   constants: Record<string, number>;
 }
 
-const native: NodeZstd | undefined = "zstdCompressSync" in zlib ? (zlib as unknown as NodeZstd) : undefined;
+const native: NodeZstd | undefined = "zstdCompressSync" in zlib ? zlib : undefined;
 
 let codec: Binding | null | undefined;
 

@@ -168,7 +168,7 @@ export class SplitstreamWriter {
 
   #checkId(id: ObjectId): void {
     if (!isObjectId(id, this.algorithm))
-      throw new ComposefsError("invalid", `not a ${this.algorithm} object id: ${id}`, { digest: id });
+      throw new ComposefsError("invalid", `not a ${this.algorithm} object id: ${String(id)}`, { digest: id });
   }
 }
 
