@@ -21,8 +21,10 @@ const number = (value: bigint) => {
   return bytes;
 };
 
+const records = (...names: string[]) => Buffer.from(names.map((name) => `${name}\0`).join(""));
+
 const good: Parts = {
-  names: storedFrame(Buffer.from("0:config\0" + "1:x\0")),
+  names: storedFrame(records("0:config", "1:x")),
   body: storedFrame(Buffer.concat([number(-3n), Buffer.from("abc"), number(1n)])),
   streamRefs: [A, B],
   objectRefs: [B, A],
@@ -119,7 +121,7 @@ describe("refused", () => {
     ["names of no bytes", file({ names: Buffer.alloc(0) }), /named_refs.*zstd/],
     ["names in a truncated frame", file({ names: good.names.subarray(0, -1) }), /truncated/],
     ["names without a last NUL", file({ names: storedFrame(Buffer.from("0:config")) }), /NUL/],
-    ["a name without colon", file({ names: storedFrame(Buffer.from("0\0" + "0:a\0")) }), /colon/],
+    ["a name without colon", file({ names: storedFrame(records("0", "0:a")) }), /colon/],
     ["an index that is empty", file({ names: storedFrame(Buffer.from(":a\0")) }), /index/],
     ["an index in hex", file({ names: storedFrame(Buffer.from("0x1:a\0")) }), /index/],
     ["an index with a space", file({ names: storedFrame(Buffer.from(" 1:a\0")) }), /index/],
@@ -197,7 +199,7 @@ describe("accepted", () => {
   });
 
   test("indices with plus and leading zeros, names twice (the last wins), the empty name", async () => {
-    const names = storedFrame(Buffer.from(`+1:a\0${"0".repeat(300)}1:b\0` + "0:b\0" + "1:\0"));
+    const names = storedFrame(records("+1:a", `${"0".repeat(300)}1:b`, "0:b", "1:"));
     const stream = await readSplitstream(file({ names }), "sha256");
     expect([...stream.namedRefs]).toEqual([
       ["a", B],

@@ -28,7 +28,7 @@ test("writes the example of the specification byte by byte", () => {
   writer.external(id("a"), 708);
   const file = Buffer.from(writer.finish());
   expect(file.subarray(0, 32).toString("hex")).toBe(
-    `${Buffer.from("SplitStream").toString("hex")}0000000` + `10c20000000000000007000000000000000`,
+    `${Buffer.from("SplitStream").toString("hex")}00_0000_01_0c_2000000000000000_7000000000000000`.replaceAll("_", ""),
   );
   expect(file.readBigUInt64LE(32)).toBe(0x70n);
   expect(file.readBigUInt64LE(40)).toBe(0xf0n);
