@@ -12,7 +12,7 @@ export class Output {
 
   /** Whether a person reads along. */
   get isTerminal(): boolean {
-    return Boolean(this.#stream.isTTY);
+    return this.#stream.isTTY;
   }
 
   /**

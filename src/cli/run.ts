@@ -130,7 +130,7 @@ function programVersion(): string {
 }
 
 function stderrScreen(noColor: boolean): Screen {
-  const isTerminal = Boolean(process.stderr.isTTY) && process.env["TERM"] !== "dumb";
+  const isTerminal = process.stderr.isTTY && process.env["TERM"] !== "dumb";
   return {
     write: (text) => void process.stderr.write(text),
     isTerminal,

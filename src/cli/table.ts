@@ -14,7 +14,7 @@ export function formatTable(head: readonly string[], rows: readonly (readonly st
 
 // Code points, not columns: names here are tags and digests.
 function width(text: string): number {
-  return [...text].length;
+  return Array.from(text).length;
 }
 
 function pad(text: string, size: number): string {

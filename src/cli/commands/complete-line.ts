@@ -32,7 +32,7 @@ const namesOfRepository: RepositoryNames = async (kind, { repo, user, system }) 
   try {
     const path = defaultRepositoryPath({ ...(repo === undefined ? {} : { path: repo }), user, system });
     await using repository = await Repository.open(path, { noUpgrade: true });
-    const tags = await listTags(repository);
+    const tags = listTags(repository);
     if (kind === "tag") return tags.map(({ name }) => name);
     if (kind === "digest") return [...new Set(tags.map(({ manifestDigest }) => manifestDigest))];
     const refs = repository.images().map(({ name }) => name);

@@ -14,8 +14,8 @@ export const help: Command = {
   examples: [{ line: "help oci pull", says: "the options of a pull" }],
   async run({ args, out }) {
     const name = args.join(" ");
-    if (name === "") return void (await out.write(await overview()));
-    if (GROUPS.has(name)) return void (await out.write(await overview(name)));
+    if (name === "") return out.write(await overview());
+    if (GROUPS.has(name)) return out.write(await overview(name));
     const load = COMMANDS.get(name);
     if (load === undefined) {
       const near = await nearestName(name, COMMANDS.keys());
@@ -24,6 +24,6 @@ export const help: Command = {
         near === undefined ? "see composefs --help" : `did you mean ${near}?`,
       );
     }
-    return void (await out.write(commandHelp(await load())));
+    return out.write(commandHelp(await load()));
   },
 };

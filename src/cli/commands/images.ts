@@ -16,7 +16,7 @@ export const images: Command = {
     if (global.json) return out.json({ images: found.map(({ name, target }) => ({ name, digest: target })) });
     if (found.length === 0) {
       await out.line("No images found");
-      const tagged = (await listTags(repository)).length;
+      const tagged = listTags(repository).length;
       if (tagged > 0) note(`there are ${tagged} OCI images: composefs oci images`);
       return undefined;
     }

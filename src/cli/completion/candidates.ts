@@ -80,7 +80,7 @@ export async function complete(words: readonly string[], names: RepositoryNames)
           files: "done",
         };
       }
-      case "none":
+      default:
         return { candidates: [], files: "done" };
     }
   }

@@ -9,14 +9,14 @@ import { plainRenderer } from "./plain-lines.ts";
 export interface Renderer {
   readonly listen: ProgressListener;
   /** Prints a remark without disturbing what is drawn. */
-  note(message: string): void;
+  readonly note: (message: string) => void;
   /** Takes away what is drawn; nothing is drawn afterwards. */
-  stop(): void;
+  readonly stop: () => void;
 }
 
 /** Where to draw, and what it can do. */
 export interface Screen {
-  write(text: string): void;
+  readonly write: (text: string) => void;
   readonly isTerminal: boolean;
   readonly columns: number;
   readonly color: boolean;
