@@ -58,9 +58,9 @@ export function hasher_update(self: Tree, data: usize, length: usize): void {
   freeIncoming(data, length);
 }
 
-export function hasher_window(self: Tree, min: u32): usize {
+export function hasher_window(self: Tree, least: u32): usize {
   if (self.spent) return returnPair(0, 0);
-  const room = windowRoom(self, min);
+  const room = windowRoom(self, least);
   return returnPair(<u32>(self.window + self.filled), <u32>room);
 }
 

@@ -58,9 +58,9 @@ export function rawHasherReset(tree: Tree): void {
   resetTree(tree);
 }
 
-/** Makes room for at least `min` bytes (or all there ever is) and answers how many bytes fit at `rawHasherWindow`. */
-export function rawHasherRoom(tree: Tree, min: u32): usize {
-  return windowRoom(tree, min);
+/** Makes room for at least `least` bytes (at most 1 MiB) and answers how many bytes fit at `rawHasherWindow`. */
+export function rawHasherRoom(tree: Tree, least: u32): usize {
+  return windowRoom(tree, least);
 }
 
 /** Where the next bytes go. */

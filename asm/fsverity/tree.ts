@@ -6,8 +6,12 @@
 
 import { Algorithm, BLOCK_SIZE, digestSize, hashBlocks, hashMessage } from "../sha2/blocks";
 
-/** Length of the window: 256 blocks. */
-export const WINDOW_SIZE: usize = 1 << 20;
+/** The most room that the window offers: 256 blocks. */
+const WINDOW_SIZE: usize = 1 << 20;
+/** The window's buffer: a started block may be left over when there must be room for `WINDOW_SIZE` bytes more. */
+const WINDOW_BUFFER: usize = WINDOW_SIZE + BLOCK_SIZE;
+/** From here on the window is hashed before more is put into it; less would leave lanes empty too often. */
+const ENOUGH: usize = 64 * BLOCK_SIZE;
 
 /** Four blocks of digests. */
 const LEVEL_SIZE: usize = 4 * BLOCK_SIZE;
@@ -101,18 +105,16 @@ function flushWindow(tree: Tree): void {
   tree.filled = rest;
 }
 
-/** Makes room for at least `min` bytes in the window, or as much as it ever has, and answers how much there is. */
-export function windowRoom(tree: Tree, min: usize): usize {
-  if (tree.window == 0) tree.window = heap.alloc(WINDOW_SIZE);
-  const room = WINDOW_SIZE - tree.filled;
-  if (room != 0 && room >= min) return room;
-  flushWindow(tree);
-  return WINDOW_SIZE - tree.filled;
+/** Makes room for at least `min` bytes (`WINDOW_SIZE` if that is more) in the window and answers how much there is. */
+export function windowRoom(tree: Tree, least: usize): usize {
+  if (tree.window == 0) tree.window = heap.alloc(WINDOW_BUFFER);
+  if (tree.filled >= ENOUGH || WINDOW_BUFFER - tree.filled < least) flushWindow(tree);
+  return min(WINDOW_SIZE, WINDOW_BUFFER - tree.filled);
 }
 
 /** Takes `n` bytes that the host put into the room of the window. */
 export function advanceWindow(tree: Tree, n: usize): void {
-  if (n > WINDOW_SIZE - tree.filled) unreachable();
+  if (n > WINDOW_BUFFER - tree.filled) unreachable();
   tree.filled += n;
   tree.size += n;
 }

@@ -25,11 +25,8 @@ function environmentChoice(): BackendChoice {
   throw new ComposefsError("usage", `COMPOSEFS_HASH is "${value}", expected wasm, native or auto`);
 }
 
-/**
- * Fixes the back end for this thread, in place of `COMPOSEFS_HASH`. Workers get the choice of the thread that starts them
- * this way, so that each measures at most once.
- */
-export function chooseBackend(choice: BackendChoice): void {
+/** Fixes the back end for this thread, in place of `COMPOSEFS_HASH`; undefined goes back to that. */
+export function chooseBackend(choice: BackendChoice | undefined): void {
   forced = choice;
 }
 

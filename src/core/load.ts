@@ -29,7 +29,7 @@ export interface RawExports {
   rawHasherFree(hasher: number): void;
   /** Makes a hasher as new, whether or not it is spent. */
   rawHasherReset(hasher: number): void;
-  /** Makes room for at least `min` bytes (or all there ever is) and answers how many fit at `rawHasherWindow`. */
+  /** Makes room for at least `min` bytes (at most 1 MiB) and answers how many fit at `rawHasherWindow`. */
   rawHasherRoom(hasher: number, min: number): number;
   rawHasherWindow(hasher: number): number;
   rawHasherAdvance(hasher: number, n: number): void;

@@ -123,10 +123,11 @@ class NativeTree implements TreeHasher {
     }
   }
 
-  window(min: number): Uint8Array {
-    const window = this.#room(WINDOW_SIZE);
-    if (this.#filled === WINDOW_SIZE || WINDOW_SIZE - this.#filled < min) this.#flush();
-    return this.#filled === 0 ? window : window.subarray(this.#filled);
+  window(): Uint8Array {
+    // A started block may be left over when there must be room for a whole window.
+    const window = this.#room(WINDOW_SIZE + BLOCK_SIZE);
+    if (this.#filled >= BLOCK_SIZE) this.#flush();
+    return window.subarray(this.#filled, this.#filled + WINDOW_SIZE);
   }
 
   advance(n: number): void {

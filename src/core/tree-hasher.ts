@@ -4,14 +4,14 @@ import type { Algorithm, ObjectId } from "../bytes/algorithm.ts";
 
 /** Merkle trees are made of blocks of this size. */
 export const BLOCK_SIZE = 4096;
-/** Capacity of a hasher's window. */
+/** The most room that a hasher's window offers. */
 export const WINDOW_SIZE = 1 << 20;
 
 /** The digest of one file in progress. Not checked for misuse: `FsverityHasher` does that for callers outside. */
 export interface TreeHasher {
   /** Appends data. */
   update(data: Uint8Array): void;
-  /** The free part of the input window, at least `min` bytes long (or as long as it ever gets). Valid until the next call. */
+  /** The free part of the input window, at least `min` bytes (at most 1 MiB) long. Valid until the next call. */
   window(min: number): Uint8Array;
   /** Consumes `n` bytes that were put into the window. */
   advance(n: number): void;
