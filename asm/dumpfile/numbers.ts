@@ -1,0 +1,33 @@
+// Numbers of dump lines (docs/spec/dumpfile.md, 1.3): digits only, leading zeros allowed.
+
+/** What the last successful call read. */
+export let number: u64 = 0;
+
+/** Reads decimal digits from `at` to `end` into `number`. False if it is not that, or more than `limit`. */
+export function readDecimal(at: usize, end: usize, limit: u64): bool {
+  if (at == end) return false;
+  let value: u64 = 0;
+  const rest = limit / 10;
+  for (; at < end; at++) {
+    const digit = <u32>load<u8>(at) - 0x30;
+    if (digit > 9 || value > rest) return false;
+    value = value * 10 + digit;
+    if (value < digit) return false;
+  }
+  number = value;
+  return value <= limit;
+}
+
+/** Reads octal digits into `number`. */
+export function readOctal(at: usize, end: usize, limit: u64): bool {
+  if (at == end) return false;
+  let value: u64 = 0;
+  for (; at < end; at++) {
+    const digit = <u32>load<u8>(at) - 0x30;
+    if (digit > 7) return false;
+    value = (value << 3) | digit;
+    if (value > limit) return false;
+  }
+  number = value;
+  return true;
+}

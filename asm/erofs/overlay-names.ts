@@ -1,0 +1,22 @@
+// The xattr names that rewriting for overlayfs puts in (docs/spec/erofs.md, 7).
+
+/** `trusted.overlay.metacopy` */
+export const METACOPY_NAME: usize = memory.data<u8>([
+  0x74, 0x72, 0x75, 0x73, 0x74, 0x65, 0x64, 0x2e, 0x6f, 0x76, 0x65, 0x72, 0x6c, 0x61, 0x79, 0x2e, 0x6d, 0x65, 0x74, 0x61,
+  0x63, 0x6f, 0x70, 0x79,
+]);
+export const METACOPY_NAME_LENGTH: u32 = 24;
+
+/** `trusted.overlay.redirect` */
+export const REDIRECT_NAME: usize = memory.data<u8>([
+  0x74, 0x72, 0x75, 0x73, 0x74, 0x65, 0x64, 0x2e, 0x6f, 0x76, 0x65, 0x72, 0x6c, 0x61, 0x79, 0x2e, 0x72, 0x65, 0x64, 0x69,
+  0x72, 0x65, 0x63, 0x74,
+]);
+export const REDIRECT_NAME_LENGTH: u32 = 24;
+
+/** Both lie in the namespace of xattr index 4, `trusted.`. */
+export const TRUSTED_INDEX: u8 = 4;
+export const TRUSTED_LENGTH: u32 = 8;
+/** Bits of the two in the name filter (10.2). */
+export const METACOPY_FILTER: u32 = 1 << 31;
+export const REDIRECT_FILTER: u32 = 1 << 17;
