@@ -18,7 +18,14 @@ const APP_TIME = 1_738_368_000; // 2025-02-01
 const FIX_TIME = 1_740_787_200; // 2025-03-01
 
 const dir = (path, mtime, mode = 0o755, more = {}) => ({ path: `${path}/`, type: "directory", mode, mtime, ...more });
-const file = (path, mtime, data, mode = 0o644, more = {}) => ({ path, type: "file", mode, mtime, data: Buffer.from(data), ...more });
+const file = (path, mtime, data, mode = 0o644, more = {}) => ({
+  path,
+  type: "file",
+  mode,
+  mtime,
+  data: Buffer.from(data),
+  ...more,
+});
 const symlink = (path, mtime, link) => ({ path, type: "symlink", mode: 0o777, mtime, link });
 const hardlink = (path, mtime, link, mode = 0o755) => ({ path, type: "hardlink", mode, mtime, link });
 
@@ -46,7 +53,15 @@ line=$(grep "^$(basename "$0") " "$words" || echo "greet Hello")
 printf '%s, %s!\\n' "\${line#* }" "\${1:-world}"
 `;
 
-const WORDS = ["greet Hello", "salut Bonjour", "hallo Guten Tag", "hej Hej", "ola Olá", "ciao Ciao", "konnichiwa こんにちは"];
+const WORDS = [
+  "greet Hello",
+  "salut Bonjour",
+  "hallo Guten Tag",
+  "hej Hej",
+  "ola Olá",
+  "ciao Ciao",
+  "konnichiwa こんにちは",
+];
 
 const manual = (name, sections) =>
   [`.TH ${name.toUpperCase()} 1`, ...sections.flatMap((text, index) => [`.SH SECTION ${index + 1}`, text])].join("\n");
@@ -100,15 +115,25 @@ function applicationLayer() {
     hardlink("usr/bin/hallo", t, "usr/bin/greet"),
     file("usr/bin/knock", t, noise(9_000, 6), 0o755, { xattrs: { "security.capability": capability } }),
     dir("usr/share/greet", t),
-    file("usr/share/greet/words", t, `${WORDS.join("\n")}\n`, 0o644, { xattrs: { "user.origin": Buffer.from("example") } }),
+    file("usr/share/greet/words", t, `${WORDS.join("\n")}\n`, 0o644, {
+      xattrs: { "user.origin": Buffer.from("example") },
+    }),
     file("usr/share/greet/table", t, Buffer.alloc(20_000)),
     file("usr/share/greet/logo", t, noise(12_345, 7)),
     dir("usr/share/man", t),
     dir("usr/share/man/man1", t),
-    file("usr/share/man/man1/greet.1", t, manual("greet", ["greet \\- say hello", "Its name chooses the language.", WORDS.join("\n")])),
+    file(
+      "usr/share/man/man1/greet.1",
+      t,
+      manual("greet", ["greet \\- say hello", "Its name chooses the language.", WORDS.join("\n")]),
+    ),
     dir("home/app", t, 0o750, { uid: 1000, gid: 1000 }),
     file("home/app/.profile", t, "export GREETING=greet\n", 0o600, { uid: 1000, gid: 1000 }),
-    file("etc/greet.conf", t, `${["language = auto", "punctuation = !", "# every other line is a comment"].join("\n")}\n`),
+    file(
+      "etc/greet.conf",
+      t,
+      `${["language = auto", "punctuation = !", "# every other line is a comment"].join("\n")}\n`,
+    ),
   ];
 }
 
@@ -155,7 +180,11 @@ export function makeLayout() {
       created: new Date(FIX_TIME * 1000).toISOString(),
       architecture,
       os: "linux",
-      config: { Env: ["PATH=/usr/bin"], Entrypoint: ["/usr/bin/greet"], Labels: { "org.opencontainers.image.title": "example" } },
+      config: {
+        Env: ["PATH=/usr/bin"],
+        Entrypoint: ["/usr/bin/greet"],
+        Labels: { "org.opencontainers.image.title": "example" },
+      },
       rootfs: { type: "layers", diff_ids: diffIds },
       history,
     });

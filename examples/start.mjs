@@ -42,7 +42,9 @@ function composefs(...words) {
 }
 
 const first = !existsSync(repository);
-console.log(first ? "Making a repository and pulling the bundled example into it." : "Pulling the bundled example again.");
+console.log(
+  first ? "Making a repository and pulling the bundled example into it." : "Pulling the bundled example again.",
+);
 
 composefs("init", "--insecure", repository);
 // Whatever this machine is, the example has amd64 and arm64.
