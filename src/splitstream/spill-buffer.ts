@@ -50,7 +50,6 @@ export class SpillBuffer {
 
   /** Gives all bytes in order; a piece is valid only during the call. */
   read(sink: (bytes: Uint8Array) => void): void {
-    this.#endBlock();
     if (this.#fd !== undefined && this.#spilled > 0) {
       const buffer = new Uint8Array(Math.min(READ_SIZE, this.#spilled));
       for (let at = 0; at < this.#spilled; ) {
@@ -61,9 +60,13 @@ export class SpillBuffer {
       }
     }
     for (const bytes of this.#pieces) sink(bytes);
+    if (this.#block && this.#fill > 0) sink(this.#block.subarray(0, this.#fill));
   }
 
-  /** Forgets all bytes; the buffer can be filled again. */
+  /**
+   * Forgets all bytes; the buffer can be filled again. The block stays: a layer clears once per object, and a fresh block
+   * for each of 27 000 objects took 0.5 s of a 5 s import, and as much in the collector.
+   */
   clear(): void {
     this.#pieces = [];
     this.#fill = 0;
