@@ -5,6 +5,8 @@ export type { ByteString } from "./bytes/byte-string.ts";
 export { compareBytes, displayBytes, fromByteString, toByteString, utf8ByteString } from "./bytes/byte-string.ts";
 export type { FormatVersion } from "./core/erofs.ts";
 export { FsverityHasher, fsverityDigest, fsverityFile } from "./core/fsverity.ts";
+export type { MeasuredFile, MeasureOptions } from "./core/measure.ts";
+export { measureFile } from "./core/measure.ts";
 export type { ErrorCode, ErrorDetails } from "./error.ts";
 export { ComposefsError } from "./error.ts";
 export { imageObjectList } from "./image/object-list.ts";

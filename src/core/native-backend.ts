@@ -79,7 +79,6 @@ class NativeTree implements TreeHasher {
   #size = 0;
   /** One block, or the whole window once a caller wants to write into it. */
   #window: Buffer | undefined;
-  /** The window's blocks, see {@link DigestArea.slots}. */
   #blocks: Buffer[] = [];
   #filled = 0;
   readonly #descriptor = Buffer.alloc(256);
@@ -180,27 +179,46 @@ class NativeTree implements TreeHasher {
   #room(capacity: number): Buffer {
     const old = this.#window;
     if (old !== undefined && old.length >= capacity) return old;
-    this.#window = Buffer.allocUnsafeSlow(capacity);
-    this.#blocks = [];
-    if (old !== undefined) this.#window.set(old.subarray(0, this.#filled));
-    return this.#window;
+    const window = Buffer.allocUnsafeSlow(capacity);
+    if (old !== undefined) window.set(old.subarray(0, this.#filled));
+    this.#window = window;
+    this.#blocks = blockViews(window);
+    return window;
   }
 
   /** Hashes the whole blocks of the window and moves the rest to its front. */
   #flush(): void {
     const window = this.#room(BLOCK_SIZE);
     const count = Math.floor(this.#filled / BLOCK_SIZE);
-    for (let i = 0; i < count; i++) {
-      let block = this.#blocks[i];
-      if (block === undefined) {
-        block = window.subarray(i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE);
-        this.#blocks[i] = block;
-      }
-      this.#push(0, block);
-    }
+    for (let i = 0; i < count; i++) this.#push(0, this.#blocks[i] as Buffer);
     window.copyWithin(0, count * BLOCK_SIZE, this.#filled);
     this.#filled -= count * BLOCK_SIZE;
   }
+}
+
+/** A window and the digests of its blocks. */
+class BlockWindow {
+  readonly data = Buffer.allocUnsafeSlow(WINDOW_SIZE);
+  readonly #blocks = blockViews(this.data);
+  readonly #digests: Record<Algorithm, DigestArea> = {
+    sha256: { bytes: Buffer.alloc((WINDOW_SIZE / BLOCK_SIZE) * DIGEST_SIZE.sha256), slots: [] },
+    sha512: { bytes: Buffer.alloc((WINDOW_SIZE / BLOCK_SIZE) * DIGEST_SIZE.sha512), slots: [] },
+  };
+
+  hash(algorithm: Algorithm, hash: PlainHash, length: number): Uint8Array {
+    const count = Math.ceil(length / BLOCK_SIZE);
+    this.data.fill(0, length, count * BLOCK_SIZE);
+    const digests = this.#digests[algorithm];
+    for (let i = 0; i < count; i++) hash.into(this.#blocks[i] as Buffer, digests, i);
+    return digests.bytes.subarray(0, count * DIGEST_SIZE[algorithm]);
+  }
+}
+
+/** One view per block, made once: making them each time is measurable. */
+function blockViews(data: Buffer): Buffer[] {
+  return Array.from({ length: data.length / BLOCK_SIZE }, (_, i) =>
+    data.subarray(i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE),
+  );
 }
 
 /** The back end on the runtime's own hash functions. */
@@ -209,6 +227,7 @@ export class NativeBackend implements Backend {
   readonly #hashes: Record<Algorithm, PlainHash> = { sha256: plainHash("sha256"), sha512: plainHash("sha512") };
   /** For digests in one call; it is never in use when a call begins. */
   readonly #scratch = new Map<Algorithm, NativeTree>();
+  #blocks: BlockWindow | undefined;
 
   newHasher(algorithm: Algorithm): TreeHasher {
     return new NativeTree(algorithm, this.#hashes[algorithm]);
@@ -225,15 +244,13 @@ export class NativeBackend implements Backend {
     return tree.finish();
   }
 
-  hashBlocks(algorithm: Algorithm, data: Uint8Array, digests: Uint8Array): void {
-    const area = { bytes: Buffer.from(digests.buffer, digests.byteOffset, digests.byteLength), slots: [] };
-    const whole = Math.floor(data.length / BLOCK_SIZE);
-    for (let i = 0; i < whole; i++) {
-      this.#hashes[algorithm].into(data.subarray(i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE), area, i);
-    }
-    if (whole * BLOCK_SIZE === data.length) return;
-    const last = Buffer.alloc(BLOCK_SIZE);
-    last.set(data.subarray(whole * BLOCK_SIZE));
-    this.#hashes[algorithm].into(last, area, whole);
+  blockWindow(): Uint8Array {
+    this.#blocks ??= new BlockWindow();
+    return this.#blocks.data;
+  }
+
+  hashWindow(algorithm: Algorithm, length: number): Uint8Array {
+    this.#blocks ??= new BlockWindow();
+    return this.#blocks.hash(algorithm, this.#hashes[algorithm], length);
   }
 }

@@ -32,6 +32,11 @@ export interface Backend {
   newHasher(algorithm: Algorithm): TreeHasher;
   /** The fs-verity digest of bytes in memory, cheap for small ones. */
   digest(algorithm: Algorithm, data: Uint8Array): ObjectId;
-  /** Writes the plain hash of each 4096-byte block (the last one zero-padded) to `digests`, one after the other. */
-  hashBlocks(algorithm: Algorithm, data: Uint8Array, digests: Uint8Array): void;
+  /** An area of 1 MiB for data, the input of {@link hashWindow}. Valid until the next call. */
+  blockWindow(): Uint8Array;
+  /**
+   * The plain hash of each 4096-byte block of the first `length` bytes of the block window (the last one zero-padded), one
+   * after the other. Valid until the next call.
+   */
+  hashWindow(algorithm: Algorithm, length: number): Uint8Array;
 }

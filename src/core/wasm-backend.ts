@@ -124,21 +124,20 @@ export class WasmBackend implements Backend {
     }
   }
 
-  hashBlocks(algorithm: Algorithm, data: Uint8Array, digests: Uint8Array): void {
-    const { core: instance, input, output } = session();
-    const digestSize = DIGEST_SIZE[algorithm];
-    for (let done = 0; done < data.length; done += WINDOW_SIZE) {
-      const { bytes } = session();
-      const piece = data.subarray(done, done + WINDOW_SIZE);
-      const count = Math.ceil(piece.length / BLOCK_SIZE);
-      bytes.set(piece, input);
-      bytes.fill(0, input + piece.length, input + count * BLOCK_SIZE);
-      try {
-        instance.raw.rawHashBlocks(NUMBER[algorithm], input, count, output);
-      } catch (error) {
-        throw coreTrap(instance, error) ?? error;
-      }
-      digests.set(session().bytes.subarray(output, output + count * digestSize), (done / BLOCK_SIZE) * digestSize);
+  blockWindow(): Uint8Array {
+    const { bytes, input } = session();
+    return bytes.subarray(input, input + WINDOW_SIZE);
+  }
+
+  hashWindow(algorithm: Algorithm, length: number): Uint8Array {
+    const { core: instance, bytes, input, output } = session();
+    const count = Math.ceil(length / BLOCK_SIZE);
+    bytes.fill(0, input + length, input + count * BLOCK_SIZE);
+    try {
+      instance.raw.rawHashBlocks(NUMBER[algorithm], input, count, output);
+    } catch (error) {
+      throw coreTrap(instance, error) ?? error;
     }
+    return session().bytes.subarray(output, output + count * DIGEST_SIZE[algorithm]);
   }
 }

@@ -138,10 +138,11 @@ describe.each(["native", "wasm"] as const)("%s back end", (choice) => {
     test("plain block hashes are those of hash-wasm", async () => {
       const oracle = await (algorithm === "sha256" ? createSHA256() : createSHA512());
       const size = DIGEST_SIZE[algorithm];
-      for (const count of [1, 2, 3, 4, 5, 7, 8, 255, 256, 257, 600]) {
+      for (const count of [1, 2, 3, 4, 5, 7, 8, 254, 255, 256]) {
         const data = wholeData({ size: count * 4096 - 1, pattern: { kind: "xorshift32", seed: count } } as Vector);
-        const digests = Buffer.alloc(count * size);
-        backend(algorithm).hashBlocks(algorithm, data, digests);
+        backend(algorithm).blockWindow().set(data);
+        const digests = Buffer.from(backend(algorithm).hashWindow(algorithm, data.length));
+        expect(digests).toHaveLength(count * size);
         for (let i = 0; i < count; i++) {
           const block = new Uint8Array(4096);
           block.set(data.subarray(i * 4096, (i + 1) * 4096));
