@@ -26,13 +26,13 @@ export const init: Command = {
     { line: "init --algorithm fsverity-sha256-12 /srv/images", says: "with SHA-256, on a file system with fs-verity" },
   ],
   async run({ args, global, flag, text, out, note }) {
-    const { algorithmName, effectiveFormats, initRepository, parseAlgorithmName, repositoryPath } = await import(
-      "../../index.ts"
-    );
     const [given] = args;
     if (given !== undefined && (global.repo !== undefined || global.user || global.system)) {
       throw new UsageError("init: PATH and --repo, --user or --system exclude each other", "name the repository once");
     }
+    const { algorithmName, effectiveFormats, initRepository, parseAlgorithmName, repositoryPath } = await import(
+      "../../index.ts"
+    );
     const name = text("algorithm");
     const algorithm = name === undefined ? global.hash : parseAlgorithmName(name, "usage");
     if (global.hash !== undefined && algorithm !== global.hash) {

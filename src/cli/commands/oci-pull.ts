@@ -38,7 +38,6 @@ export const ociPull: Command = {
     "interrupted; nothing of the image was published. Objects that are stored already are kept: run the same pull again to go on",
   async run(context) {
     const { args, global, text, out, signal, progress } = context;
-    const { parsePlatform, parseReference, checkTag, pull } = await import("../../index.ts");
     const [reference = "", tag] = args;
     const platform = text("platform");
     const jobs = text("jobs");
@@ -46,6 +45,7 @@ export const ociPull: Command = {
     if (count !== undefined && !(Number.isInteger(count) && count >= 1 && count <= 64)) {
       throw new UsageError(`option --jobs takes a number from 1 to 64, not "${jobs}"`);
     }
+    const { parsePlatform, parseReference, checkTag, pull } = await import("../../index.ts");
     // Wrong words must not make a repository.
     const parsed = parseReference(reference);
     checkTag(tag ?? reference);
