@@ -1,6 +1,6 @@
 // The tar reader, rule by rule (docs/spec/oci.md, section 5.1).
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ComposefsError } from "../../src/error.ts";
 import { type TarEntry, TarReader } from "../../src/oci/tar.ts";
@@ -238,11 +238,12 @@ describe("types", () => {
   });
 
   test("a hard link with a size and no data loses the thread", () => {
-    refused(
+    const error = refused(
       header({ name: "h", type: "1", link: "t", size: 512 }),
       entry({ name: "f" }, "x"),
       entry({ name: "g" }, "y"),
     );
+    expect(error.message).toContain("invalid octal checksum");
   });
 
   test("sparse files, in both dialects", () => {
@@ -446,8 +447,9 @@ describe("the end", () => {
     ["another archive behind the end", [file, END, file, END]],
   ])("accepted: %s", (_, parts: Uint8Array[]) => {
     const archive = Buffer.concat(parts);
-    const { inline } = read(archive);
-    if (!archive.includes("ccc")) expect(inline.equals(archive)).toBe(true);
+    const { inline, entries } = read(archive);
+    const external = entries.reduce((sum, { size }) => sum + (size > 64 ? size : 0), 0);
+    expect(inline.length).toBe(archive.length - external);
   });
 
   test("what is behind the end is not parsed", () => {
@@ -468,7 +470,7 @@ describe("the end", () => {
     ["an extension header before a single zero block", [pax([["path", "p"]]), zero]],
     ["inside a global header", [entry({ name: "g", type: "g" }, "x".repeat(99)).subarray(0, 600)]],
   ])("refused: %s", (_, parts: Uint8Array[]) => {
-    refused(...parts);
+    expect(refused(...parts).code).toBe("invalid");
   });
 });
 
