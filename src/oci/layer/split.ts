@@ -76,19 +76,10 @@ export class LayerSplitter implements TarHandler {
     this.#stats.entries++;
     if (entry.type !== "file" || content !== undefined) return;
     this.#left = this.#size = entry.size;
-    if (entry.size > BUFFER_SIZE) {
-      this.#close();
-      this.#large = this.#pool.large();
-      return;
-    }
-    if (entry.size > BUFFER_SIZE - this.#used) this.#close();
-    this.#buffer ??= this.#pool.buffer();
-    this.#runs.push(this.#run);
-    this.#lengths.push(entry.size);
-    this.#run = 0;
   }
 
   content(bytes: Uint8Array): void {
+    if (this.#left === this.#size) this.#begin();
     this.#left -= bytes.length;
     if (this.#large !== undefined) {
       this.#large.write(bytes);
@@ -121,6 +112,20 @@ export class LayerSplitter implements TarHandler {
     this.#buffer = undefined;
     await Promise.allSettled([...this.#queue.map((piece) => piece.results), this.#large?.abort()]);
     this.#queue.length = 0;
+  }
+
+  /** With the first bytes of a file, and not with its entry: only then have the bytes of its header come. */
+  #begin(): void {
+    if (this.#size > BUFFER_SIZE) {
+      this.#close();
+      this.#large = this.#pool.large();
+      return;
+    }
+    if (this.#size > BUFFER_SIZE - this.#used) this.#close();
+    this.#buffer ??= this.#pool.buffer();
+    this.#runs.push(this.#run);
+    this.#lengths.push(this.#size);
+    this.#run = 0;
   }
 
   #appendInline(bytes: Uint8Array): void {
