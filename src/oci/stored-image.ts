@@ -72,7 +72,8 @@ export async function openImage(repository: Repository, name: string): Promise<S
 /** The digest in `@DIGEST`, `DIGEST` and `TAG@DIGEST`. */
 function digestOf(name: string): Digest | undefined {
   const text = name.slice(name.lastIndexOf("@") + 1);
-  if (isDigest(text)) return text;
+  // `os:latest` has the syntax of a digest as well, and is meant as a tag.
+  if (isDigest(text) && /^sha(?:256|384|512):/.test(text)) return text;
   if (!name.startsWith("@")) return undefined;
   throw new ComposefsError("invalid", `${JSON.stringify(text)} is not a digest`, {
     hint: "after @ comes sha256: and 64 lower-case hex digits",

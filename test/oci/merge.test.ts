@@ -17,8 +17,8 @@ function entry(type: MergeEntry["type"], path: string, more: Partial<MergeEntry>
 }
 
 const dir = (path: string, fields: Partial<Stat> = {}) => entry("directory", path, { stat: stat(fields) });
-const file = (path: string, text = path, fields: Partial<Stat> = {}) =>
-  entry("file", path, { stat: stat(fields), content: { kind: "inline", bytes: Buffer.from(text) } });
+const file = (path: string, content = path, fields: Partial<Stat> = {}) =>
+  entry("file", path, { stat: stat(fields), content: { kind: "inline", bytes: Buffer.from(content) } });
 const symlink = (path: string, link: string) => entry("symlink", path, { link });
 const hardlink = (path: string, link: string) => entry("hardlink", path, { link });
 
@@ -46,7 +46,7 @@ function text(root: Directory, path: string): string {
 /** Paths of a tree, directories with a slash. */
 function paths(directory: Directory, prefix = ""): string[] {
   return [...directory.entries]
-    .toSorted()
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .flatMap(([name, node]) =>
       node instanceof Directory ? [`${prefix}${name}/`, ...paths(node, `${prefix}${name}/`)] : [`${prefix}${name}`],
     );
