@@ -32,7 +32,7 @@ async function build(request: DumpImageRequest): Promise<void> {
   const { image } = request;
   if (image === "-" && isatty(1)) throw new MkcomposefsError("stdout is a tty.  Refusing to use it");
   const source = openSource(request.source);
-  const { writeImageFromDump } = await import("../index.ts");
+  const { writeImageFromDump } = await import("../image/write.ts");
   const options = {
     version: request.minVersion,
     maxVersion: request.maxVersion,

@@ -2,6 +2,6 @@
 
 /** The known name that was probably meant. */
 export async function nearestName(typed: string, names: Iterable<string>): Promise<string | undefined> {
-  const { nearNames } = await import("../index.ts");
+  const { nearNames } = await import("../oci/near-names.ts");
   return nearNames(typed, names)[0];
 }

@@ -1,6 +1,6 @@
 // Opens the repository that the global options name. A pull into the user's default repository makes it when missing.
 
-import type { Repository } from "../index.ts";
+import type * as library from "../index.ts";
 import type { Context } from "./command.ts";
 
 /** What a command needs of the repository. */
@@ -12,10 +12,12 @@ export interface RepositoryWish {
 }
 
 /** Opens it; the caller disposes it. */
-export async function openRepository(context: Context, wish: RepositoryWish = {}): Promise<Repository> {
+export async function openRepository(context: Context, wish: RepositoryWish = {}): Promise<library.Repository> {
   const { repo, user, system, hash, erofsVersion, requireVerity, noUpgrade } = context.global;
-  const library = await import("../index.ts");
-  const path = library.defaultRepositoryPath({ ...(repo === undefined ? {} : { path: repo }), user, system });
+  const { defaultRepositoryPath, ensureDefaultRepository } = await import("../repository/default-repository.ts");
+  const { SYSTEM_REPOSITORY } = await import("../repository/location.ts");
+  const { Repository } = await import("../repository/repository.ts");
+  const path = defaultRepositoryPath({ ...(repo === undefined ? {} : { path: repo }), user, system });
   const options = {
     ...(wish.write === true ? { write: true } : {}),
     signal: context.signal,
@@ -24,8 +26,8 @@ export async function openRepository(context: Context, wish: RepositoryWish = {}
     ...(hash === undefined ? {} : { hash }),
     ...(erofsVersion === undefined ? {} : { erofsVersion }),
   };
-  if (wish.create === true && repo === undefined && !system && path !== library.SYSTEM_REPOSITORY) {
-    const made = await library.ensureDefaultRepository(path, {
+  if (wish.create === true && repo === undefined && !system && path !== SYSTEM_REPOSITORY) {
+    const made = await ensureDefaultRepository(path, {
       ...(hash === undefined ? {} : { algorithm: hash }),
       ...(erofsVersion === undefined ? {} : { erofsVersion }),
     });
@@ -33,5 +35,5 @@ export async function openRepository(context: Context, wish: RepositoryWish = {}
       context.note(`made the repository ${path} (${made.algorithm}, ${made.secure ? "with" : "without"} fs-verity)`);
     }
   }
-  return library.Repository.open(path, options);
+  return Repository.open(path, options);
 }

@@ -1,4 +1,4 @@
-// The committed example is what its script makes, and other implementations can read it.
+// The committed example is what its script makes, and zlib reads it.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

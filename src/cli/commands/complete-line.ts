@@ -28,7 +28,10 @@ export const completeLine: Command = {
 };
 
 const namesOfRepository: RepositoryNames = async (kind, { repo, user, system }) => {
-  const { encodeTag, Repository, listTags, defaultRepositoryPath } = await import("../../index.ts");
+  const { encodeTag } = await import("../../oci/tag-name.ts");
+  const { Repository } = await import("../../repository/repository.ts");
+  const { listTags } = await import("../../oci/tags.ts");
+  const { defaultRepositoryPath } = await import("../../repository/default-repository.ts");
   try {
     const path = defaultRepositoryPath({ ...(repo === undefined ? {} : { path: repo }), user, system });
     await using repository = await Repository.open(path, { noUpgrade: true });

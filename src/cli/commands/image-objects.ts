@@ -11,7 +11,7 @@ export const imageObjects: Command = {
   examples: [{ line: "image-objects refs/os | wc -l", says: "how many they are" }],
   async run({ args, out, global, openRepository }) {
     const [name = ""] = args;
-    const { imageObjects: list } = await import("../../index.ts");
+    const { imageObjects: list } = await import("../../repository/image-objects.ts");
     await using repository = await openRepository();
     const objects = (await list(repository, name)).map((id) => `${repository.algorithm}:${id}`);
     if (global.json) return out.json({ image: name, objects });

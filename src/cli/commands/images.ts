@@ -10,7 +10,7 @@ export const images: Command = {
   options: [{ name: "no-trunc", description: "whole digests" }],
   examples: [{ line: "images --json", says: "for scripts" }],
   async run({ global, flag, out, note, openRepository }) {
-    const { listTags } = await import("../../index.ts");
+    const { listTags } = await import("../../oci/tags.ts");
     await using repository = await openRepository();
     const found = repository.images();
     if (global.json) return out.json({ images: found.map(({ name, target }) => ({ name, digest: target })) });

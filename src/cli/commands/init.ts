@@ -30,9 +30,9 @@ export const init: Command = {
     if (given !== undefined && (global.repo !== undefined || global.user || global.system)) {
       throw new UsageError("init: PATH and --repo, --user or --system exclude each other", "name the repository once");
     }
-    const { algorithmName, effectiveFormats, initRepository, parseAlgorithmName, repositoryPath } = await import(
-      "../../index.ts"
-    );
+    const { algorithmName, effectiveFormats, parseAlgorithmName } = await import("../../repository/meta.ts");
+    const { initRepository } = await import("../../repository/init.ts");
+    const { repositoryPath } = await import("../../repository/location.ts");
     const name = text("algorithm");
     const algorithm = name === undefined ? global.hash : parseAlgorithmName(name, "usage");
     if (global.hash !== undefined && algorithm !== global.hash) {

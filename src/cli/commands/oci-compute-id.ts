@@ -19,7 +19,7 @@ export const ociComputeId: Command = {
   async run(context) {
     const { args, global, out, signal } = context;
     const [image = "", verity] = args;
-    const { computeImageId } = await import("../../index.ts");
+    const { computeImageId } = await import("../../oci/compute-id.ts");
     await using repository = await context.openRepository();
     const id = await computeImageId(repository, image, { verity, xattrs: xattrMode(context), signal });
     if (global.json) {

@@ -21,7 +21,8 @@ export const ociCopy: Command = {
     const [image = ""] = args;
     const from = text("from");
     if (from === undefined) throw new UsageError("oci copy: --from is missing", "see composefs oci copy --help");
-    const { Repository, copyImage } = await import("../../index.ts");
+    const { Repository } = await import("../../repository/repository.ts");
+    const { copyImage } = await import("../../oci/copy.ts");
     await using source = await Repository.open(from, { signal });
     await using destination = await context.openRepository({ write: true });
     const result = await copyImage(source, destination, image, { tag: text("name"), signal, onProgress: progress });

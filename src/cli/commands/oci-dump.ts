@@ -18,7 +18,7 @@ export const ociDump: Command = {
   ],
   async run(context) {
     const [image = "", verity] = context.args;
-    const { dumpImage } = await import("../../index.ts");
+    const { dumpImage } = await import("../../oci/dump.ts");
     await using repository = await context.openRepository();
     const lines = await dumpImage(repository, image, { verity, xattrs: xattrMode(context), signal: context.signal });
     const { out } = context;

@@ -13,7 +13,7 @@ export const ociImages: Command = {
     { line: "oci images --json", says: "for scripts" },
   ],
   async run({ global, flag, out, openRepository }) {
-    const { listImages } = await import("../../index.ts");
+    const { listImages } = await import("../../oci/list.ts");
     await using repository = await openRepository();
     const images = await listImages(repository);
     if (global.json) return out.json({ images });

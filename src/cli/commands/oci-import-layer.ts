@@ -20,7 +20,7 @@ export const ociImportLayer: Command = {
     const [diffId = "", name] = args;
     if (process.stdin.isTTY)
       throw new UsageError("oci import-layer reads the layer from stdin", "write `< LAYER.tar` behind it");
-    const { importSingleLayer } = await import("../../index.ts");
+    const { importSingleLayer } = await import("../../oci/import-layer.ts");
     await using repository = await openRepository({ write: true });
     const { id, existed } = await importSingleLayer(repository, diffId, () => process.stdin, { name, signal });
     if (global.json) await out.json({ diff_id: diffId, verity: id, already_present: existed });

@@ -19,7 +19,7 @@ export const ociInspect: Command = {
   async run({ args, flag, out, openRepository }) {
     const [name = ""] = args;
     if (flag("manifest") && flag("config")) throw new UsageError("--manifest and --config exclude each other");
-    const { imageConfig, imageManifest, inspectImage } = await import("../../index.ts");
+    const { imageConfig, imageManifest, inspectImage } = await import("../../oci/inspect.ts");
     await using repository = await openRepository();
     if (!flag("manifest") && !flag("config")) return out.json(await inspectImage(repository, name));
     await out.write(await (flag("manifest") ? imageManifest : imageConfig)(repository, name));

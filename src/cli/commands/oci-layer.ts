@@ -22,7 +22,7 @@ export const ociLayer: Command = {
         "redirect it, or use --dumpfile or --json",
       );
     }
-    const { layerInfo, layerTar, layerDump } = await import("../../index.ts");
+    const { layerInfo, layerTar, layerDump } = await import("../../oci/layer-info.ts");
     await using repository = await openRepository();
     if (global.json) return out.json(await layerInfo(repository, diffId));
     if (flag("dumpfile")) {

@@ -3,7 +3,7 @@
 import { writeFile } from "node:fs/promises";
 import type { PullResult } from "../../index.ts";
 import type { Command } from "../command.ts";
-import { UsageError } from "../failure.ts";
+import { jobsGiven, jobsOption } from "../jobs.ts";
 import { formatSize } from "../size.ts";
 
 export const ociPull: Command = {
@@ -23,7 +23,7 @@ export const ociPull: Command = {
       value: "OS/ARCH[/VARIANT]",
       description: "which image of an index; this machine's when left out",
     },
-    { name: "jobs", value: "NUMBER", description: "layers imported at once" },
+    jobsOption("layers imported"),
     { name: "digest-file", value: "FILE", description: "write the manifest digest into FILE", completes: "file" },
   ],
   examples: [
@@ -40,18 +40,17 @@ export const ociPull: Command = {
     const { args, global, text, out, signal, progress } = context;
     const [reference = "", tag] = args;
     const platform = text("platform");
-    const jobs = text("jobs");
-    const count = jobs === undefined ? undefined : Number(jobs);
-    if (count !== undefined && !(Number.isInteger(count) && count >= 1 && count <= 64)) {
-      throw new UsageError(`option --jobs takes a number from 1 to 64, not "${jobs}"`);
-    }
-    const { parsePlatform, parseReference, checkTag, pull } = await import("../../index.ts");
+    const jobs = jobsGiven(context);
+    const { parsePlatform } = await import("../../oci/platform.ts");
+    const { parseReference } = await import("../../oci/reference.ts");
+    const { checkTag } = await import("../../oci/tag-name.ts");
+    const { pull } = await import("../../oci/pull.ts");
     // Wrong words must not make a repository.
     const parsed = parseReference(reference);
     checkTag(tag ?? reference);
     const wanted = platform === undefined ? undefined : parsePlatform(platform);
     await using repository = await context.openRepository({ write: true, create: true });
-    const result = await pull(repository, parsed, { tag, platform: wanted, jobs: count, signal, onProgress: progress });
+    const result = await pull(repository, parsed, { tag, platform: wanted, jobs, signal, onProgress: progress });
     const digestFile = text("digest-file");
     if (digestFile !== undefined) await writeFile(digestFile, `${result.manifestDigest}\n`);
     if (global.json) await out.json(asJson(result));

@@ -14,7 +14,7 @@ export const ociTag: Command = {
   examples: [{ line: "oci tag sha256:... os:latest", says: "os:latest is now that image" }],
   async run({ args, global, out, openRepository }) {
     const [image = "", name = ""] = args;
-    const { tagImage } = await import("../../index.ts");
+    const { tagImage } = await import("../../oci/tags.ts");
     await using repository = await openRepository({ write: true });
     const { manifestDigest } = await tagImage(repository, image, name);
     if (global.json) await out.json({ manifest: manifestDigest, tag: name });

@@ -10,7 +10,7 @@ export const ociUntag: Command = {
   examples: [{ line: "oci untag os:v1", says: "forget the name" }],
   async run({ args, global, out, openRepository }) {
     const [name = ""] = args;
-    const { untagImage } = await import("../../index.ts");
+    const { untagImage } = await import("../../oci/tags.ts");
     await using repository = await openRepository({ write: true });
     await untagImage(repository, name);
     if (global.json) await out.json({ removed: name });
