@@ -243,7 +243,7 @@ describe("types", () => {
       entry({ name: "f" }, "x"),
       entry({ name: "g" }, "y"),
     );
-    expect(error.message).toContain("invalid octal checksum");
+    expect(error.message).toContain("checksum mismatch");
   });
 
   test("sparse files, in both dialects", () => {
