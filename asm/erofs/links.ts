@@ -2,7 +2,8 @@
 // end, in one pass over the directories that hold targets (docs/spec/dumpfile.md, 2.1).
 
 import { hashBytes, equalBytes } from "./bytes";
-import { FailureCode, atLine, refuse, refuseMemory, sayBytes } from "./failure";
+import { FailureCode, refuse, refuseMemory, sayBytes } from "./failure";
+import { refuseAtEntry } from "./locate";
 import {
   CHAR,
   Directory,
@@ -24,8 +25,9 @@ import { Writer } from "./writer";
 @unmanaged
 export class Link {
   next: Link;
-  /** The name that the line gives. */
+  /** The name that the line gives, and the directory it is in. */
   entry: Entry;
+  parent: Directory;
   /** The entry that the target path names. */
   target: Entry;
   /** Directory of the target. */
@@ -57,6 +59,7 @@ export function addLink(
   if (isNone(changetype<usize>(entry))) return false;
   const link = changetype<Link>(behindEntry(entry));
   link.entry = entry;
+  link.parent = parent;
   link.pathLength = pathLength;
   memory.copy(linkPath(link), path, pathLength);
   entry.flags = EntryFlag.LINK | EntryFlag.UNRESOLVED;
@@ -67,10 +70,10 @@ export function addLink(
   return appendEntry(parent, entry);
 }
 
-function refuseLink(link: Link, message: string): bool {
+function refuseLink(writer: Writer, link: Link, message: string): bool {
   refuse(FailureCode.HARDLINK, "PAYLOAD", message);
   sayBytes(linkPath(link), link.pathLength);
-  return atLine(link.entry.line);
+  return refuseAtEntry(writer, link.parent, link.entry);
 }
 
 /** Gives the entries of all link lines their inodes. */
@@ -79,9 +82,9 @@ export function resolveLinks(writer: Writer): bool {
   if (isNone(changetype<usize>(first))) return true;
   if (!findTargets(writer)) return false;
   for (let link = first; !isNone(changetype<usize>(link)); link = link.next) {
-    if (isNone(changetype<usize>(link.target))) return refuseLink(link, "there is no entry for the link target ");
+    if (isNone(changetype<usize>(link.target))) return refuseLink(writer, link, "there is no entry for the link target ");
     if (!writer.dialectC && link.target.line >= link.entry.line) {
-      return refuseLink(link, "dialect rs wants the link target on an earlier line: ");
+      return refuseLink(writer, link, "dialect rs wants the link target on an earlier line: ");
     }
   }
   for (let link = first; !isNone(changetype<usize>(link)); link = link.next) {
@@ -145,18 +148,18 @@ function findDirectory(writer: Writer, link: Link): bool {
   let directory = writer.root;
   let start: u32 = 1;
   while (true) {
-    if (start >= length) return refuseLink(link, "a directory cannot have a second name: ");
+    if (start >= length) return refuseLink(writer, link, "a directory cannot have a second name: ");
     let end = start;
     while (end < length && load<u8>(path + end) != 0x2f) end++;
     const child = writer.directories.find(directory, path + start, end - start);
     if (end == length) {
-      if (!isNone(changetype<usize>(child))) return refuseLink(link, "a directory cannot have a second name: ");
+      if (!isNone(changetype<usize>(child))) return refuseLink(writer, link, "a directory cannot have a second name: ");
       link.directory = directory;
       link.nameStart = start;
       directory.flags |= InodeFlag.LINK_TARGETS;
       return true;
     }
-    if (isNone(changetype<usize>(child))) return refuseLink(link, "there is no entry for the link target ");
+    if (isNone(changetype<usize>(child))) return refuseLink(writer, link, "there is no entry for the link target ");
     directory = child;
     start = end + 1;
   }
@@ -166,14 +169,14 @@ function followChain(writer: Writer, link: Link): bool {
   let last = link;
   while ((last.target.flags & EntryFlag.UNRESOLVED) != 0) {
     if (changetype<usize>(last.visitor) == changetype<usize>(link)) {
-      return refuseLink(link, "the link leads back to itself: ");
+      return refuseLink(writer, link, "the link leads back to itself: ");
     }
     last.visitor = link;
     last = changetype<Link>(last.target.inode);
   }
   const leaf = changetype<Leaf>(last.target.inode);
   if ((leaf.mode & TYPE_MASK) == CHAR && leaf.rdev == 0) {
-    return refuseLink(link, "a whiteout (character device 0) has exactly one name: ");
+    return refuseLink(writer, link, "a whiteout (character device 0) has exactly one name: ");
   }
   leaf.flags |= InodeFlag.LINKED;
   let at = link;
