@@ -132,6 +132,8 @@ class MeteredSource implements AsyncIterable<Uint8Array> {
   readonly #hash: Hash;
   #size = 0;
   #ended = false;
+  /** The source itself failed: its error is the reason, whatever the bytes before it were. */
+  #broken = false;
   #digest: Digest | undefined;
 
   constructor(source: AsyncIterable<Uint8Array>, options: ImportLayerOptions) {
@@ -146,7 +148,7 @@ class MeteredSource implements AsyncIterable<Uint8Array> {
     const { blob, name, onProgress } = this.#options;
     // Not `for await`: a consumer that gives up must not close the source, see explain().
     for (;;) {
-      const { done, value: chunk } = await this.#source.next();
+      const { done, value: chunk } = await this.#next();
       if (done === true) {
         this.#ended = true;
         return;
@@ -160,6 +162,15 @@ class MeteredSource implements AsyncIterable<Uint8Array> {
       this.#hash.update(chunk);
       onProgress?.(this.#size);
       yield chunk;
+    }
+  }
+
+  async #next(): Promise<IteratorResult<Uint8Array>> {
+    try {
+      return await this.#source.next();
+    } catch (error) {
+      this.#broken = true;
+      throw error;
     }
   }
 
@@ -191,7 +202,7 @@ class MeteredSource implements AsyncIterable<Uint8Array> {
    */
   async explain(error: unknown): Promise<unknown> {
     try {
-      const doubtful = error instanceof ComposefsError && error.code === "invalid";
+      const doubtful = error instanceof ComposefsError && error.code === "invalid" && !this.#broken;
       if (!doubtful || this.#options.blob === undefined || this.#options.signal?.aborted === true) return error;
       if (!this.#ended) for await (const _ of this);
       this.verify();
