@@ -34,8 +34,8 @@ let count = 0;
 beforeAll(() => {
   work = mkdtempSync(join(tmpdir(), "composefs-coexist-"));
   for (const { layout } of goldenImages) if (!layouts.has(layout)) layouts.set(layout, unpackLayout(layout, work));
-});
-afterAll(() => rmSync(work, { recursive: true, force: true }));
+}, 60_000);
+afterAll(() => rmSync(work, { recursive: true, force: true }), 60_000);
 
 async function newRepository(erofsVersion: 0 | 1 | 2 = 1): Promise<Repository> {
   const path = join(work, `repository-${count++}`);

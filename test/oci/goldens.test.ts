@@ -37,9 +37,9 @@ beforeAll(() => {
   for (const { layout } of [...goldenImages, ...malformedImages]) {
     if (!layouts.has(layout)) layouts.set(layout, unpackLayout(layout, work));
   }
-});
+}, 60_000);
 
-afterAll(() => rmSync(work, { recursive: true, force: true }));
+afterAll(() => rmSync(work, { recursive: true, force: true }), 60_000);
 
 let repositories = 0;
 

@@ -35,8 +35,8 @@ let count = 0;
 
 beforeAll(() => {
   work = mkdtempSync(join(tmpdir(), "composefs-refused-"));
-});
-afterAll(() => rmSync(work, { recursive: true, force: true }));
+}, 60_000);
+afterAll(() => rmSync(work, { recursive: true, force: true }), 60_000);
 
 async function newRepository(): Promise<Repository> {
   const path = join(work, `repository-${count++}`);
