@@ -13,7 +13,8 @@ export function refuseAtEntry(writer: Writer, directory: Directory, entry: Entry
 /** Adds the path of a name in the directory to the refusal. Answers false. */
 export function refuseBelow(writer: Writer, directory: Directory, name: usize, nameLength: u32): bool {
   atPath(0, 0);
-  prependToPath(name, nameLength);
+  // Names that are too long are refused; their beginning is enough.
+  prependToPath(name, min<u32>(nameLength, 256));
   for (; changetype<usize>(directory) != changetype<usize>(writer.root); directory = directory.parent) {
     prependToPath(entryName(directory.entry), directory.entry.nameLength);
   }

@@ -2,7 +2,7 @@
 // passes the pieces on and hashes them on the way.
 
 import type { Algorithm, ObjectId } from "../bytes/algorithm.ts";
-import type { ByteString } from "../bytes/byte-string.ts";
+import { type ByteString, displayBytes } from "../bytes/byte-string.ts";
 import { backend } from "../core/backend.ts";
 import { NO_XATTR_SET, RecordEncoder } from "../core/erofs-record.ts";
 import { type Dialect, ErofsWriter, type FormatVersion } from "../core/erofs.ts";
@@ -103,15 +103,48 @@ function emit(writer: ErofsWriter, options: ImageOptions, sink: ImageSink): Writ
   return { id: hasher.digest(), ...summary };
 }
 
+/** The longest name and value of an xattr. */
+const MAX_XATTR_NAME = 255;
+const MAX_XATTR_VALUE = 65535;
+
+/** What is wrong with a set of xattrs. The core would refuse it too, but it does not know yet which node it is for. */
+function xattrProblem(xattrs: Xattrs): string | undefined {
+  for (const [name, value] of xattrs) {
+    if (name === "") return "an xattr has an empty name";
+    if (name.includes("\0")) return "an xattr name holds a NUL byte";
+    if (name.length > MAX_XATTR_NAME) return `an xattr name is longer than ${MAX_XATTR_NAME} bytes`;
+    if (value.length > MAX_XATTR_VALUE) {
+      return `the value of xattr ${displayBytes(name)} is longer than ${MAX_XATTR_VALUE} bytes`;
+    }
+  }
+  return undefined;
+}
+
+/** Path of the first node with that set of xattrs. */
+function pathWithXattrs(root: Directory, xattrs: Xattrs): string {
+  const pending: { directory: Directory; path: ByteString }[] = [{ directory: root, path: "" }];
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    if (next.directory.stat.xattrs === xattrs) return displayBytes(next.path === "" ? "/" : next.path);
+    for (const [name, node] of next.directory.entries) {
+      const path = `${next.path}/${name}`;
+      if (node instanceof Directory) pending.push({ directory: node, path });
+      else if (node.stat.xattrs === xattrs) return displayBytes(path);
+    }
+  }
+  return "/";
+}
+
 /** Numbers of what was sent, for what refers to it. */
 class Sender {
+  readonly #root: Directory;
   readonly #encoder: RecordEncoder;
   readonly #sets = new Map<Xattrs, number>();
   readonly #leaves = new Map<Leaf, number>();
   #lastXattrs: Xattrs | undefined;
   #lastSet = NO_XATTR_SET;
 
-  constructor(encoder: RecordEncoder) {
+  constructor(root: Directory, encoder: RecordEncoder) {
+    this.#root = root;
     this.#encoder = encoder;
   }
 
@@ -120,6 +153,11 @@ class Sender {
     if (xattrs === this.#lastXattrs) return this.#lastSet;
     let number = this.#sets.get(xattrs);
     if (number === undefined) {
+      const problem = xattrProblem(xattrs);
+      if (problem !== undefined) {
+        const path = pathWithXattrs(this.#root, xattrs);
+        throw new ComposefsError("invalid", `XATTR, ${path}: ${problem}`, { path });
+      }
       number = xattrs.size === 0 ? NO_XATTR_SET : this.#encoder.xattrs(xattrs);
       this.#sets.set(xattrs, number);
     }
@@ -156,7 +194,7 @@ class Sender {
 /** Sends the tree depth first; the core sorts the names of each directory. */
 function sendTree(root: Directory, writer: ErofsWriter, algorithm: Algorithm): void {
   const encoder = new RecordEncoder(writer, algorithm);
-  const sender = new Sender(encoder);
+  const sender = new Sender(root, encoder);
   encoder.root(root.stat, sender.set(root.stat.xattrs));
   // Directories whose entries are still to be sent. Depth may exceed what recursion allows.
   const pending: { directory: Directory; number: number }[] = [{ directory: root, number: 0 }];
