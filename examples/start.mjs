@@ -23,15 +23,15 @@ if (args.length > 0) {
   process.exit(status ?? (signal === "SIGINT" ? 130 : 1));
 }
 
-const repository = at(".cache/example-repository");
-const layout = at("examples/layout");
-const shown = (path) => path.replace(at(""), "");
+const repository = ".cache/example-repository";
+const layout = "examples/layout";
 
 /** Runs the command line, showing the command first; returns its JSON. */
 function composefs(...words) {
-  console.log(`\n$ composefs ${words.map(shown).join(" ")}`);
+  console.log(`\n$ composefs ${words.join(" ")}`);
   const run = (more) =>
     spawnSync(process.execPath, [at("dist/cli/main.js"), ...words, ...more], {
+      cwd: at("."),
       encoding: "utf8",
       stdio: ["ignore", "pipe", "inherit"],
     });
@@ -41,7 +41,7 @@ function composefs(...words) {
   return stdout;
 }
 
-const first = !existsSync(repository);
+const first = !existsSync(at(repository));
 console.log(
   first ? "Making a repository and pulling the bundled example into it." : "Pulling the bundled example again.",
 );
@@ -65,8 +65,8 @@ Its id was computed again from the layers and is the one that the reference impl
   ${id}
 
 Try next:
-  npm start -- --repo ${shown(repository)} oci dump example:v1      every file of the image, one a line
-  npm start -- --repo ${shown(repository)} oci inspect example:v1   manifest, config and image id
+  npm start -- --repo ${repository} oci dump example:v1      every file of the image, one a line
+  npm start -- --repo ${repository} oci inspect example:v1   manifest, config and image id
   npm start -- oci pull oci:DIRECTORY:TAG                      an image of your own, into your user's repository
   npm start -- --help
   npm test`);

@@ -135,7 +135,7 @@ function stderrScreen(noColor: boolean): Screen {
     write: (text) => void process.stderr.write(text),
     isTerminal,
     get columns() {
-      return process.stderr.columns ?? 80;
+      return process.stderr.columns || 80;
     },
     color: isTerminal && !noColor && (process.env["NO_COLOR"] ?? "") === "",
   };

@@ -96,7 +96,7 @@ COMP_LINE=$1 COMP_POINT=\${#1} COMP_WORDS=($1) COMP_CWORD=$((\${#COMP_WORDS[@]} 
 compopt() { :; }
 _composefs
 printf '%s\\n' "\${COMPREPLY[@]}"`;
-      const { stdout, stderr } = await promisify(execFile)("bash", ["-c", program, "bash", line]);
+      const { stdout, stderr } = await promisify(execFile)("bash", ["--norc", "-c", program, "bash", line]);
       expect(stderr).toBe("");
       return stdout.trimEnd().split("\n");
     };

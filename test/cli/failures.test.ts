@@ -55,14 +55,13 @@ const pull = (reference: string, ...more: string[]) => [
 
 /** Nothing of a refused image may be found. */
 function expectNothingPublished(): void {
-  const names = existsSync(join(repository, "streams"))
-    ? readdirSync(join(repository, "streams"), { recursive: true })
-    : [];
-  expect(names.filter((name) => String(name).includes("oci"))).toEqual([]);
-  const images = existsSync(join(repository, "images")) ? readdirSync(join(repository, "images")) : [];
-  expect(images.filter((name) => name !== "refs")).toEqual([]);
-  const files = readdirSync(join(repository, "objects"), { recursive: true }) as string[];
-  expect(files.filter((name) => name.includes(".tmp"))).toEqual([]);
+  const below = (name: string) => {
+    const path = join(repository, name);
+    return existsSync(path) ? (readdirSync(path, { recursive: true }) as string[]) : [];
+  };
+  expect(below("streams").filter((name) => name.includes("oci"))).toEqual([]);
+  expect(below("images").filter((name) => name !== "refs")).toEqual([]);
+  expect(below("objects").filter((name) => name.includes(".tmp"))).toEqual([]);
 }
 
 describe("references", () => {

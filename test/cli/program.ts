@@ -57,6 +57,6 @@ export async function run(args: readonly string[], options: RunOptions = {}): Pr
 /** A directory that goes away after the file's tests. */
 export function temporaryDirectory(): string {
   const path = mkdtempSync(join(tmpdir(), "composefs-cli-"));
-  afterAll(() => rmSync(path, { recursive: true, force: true }));
+  afterAll(() => rmSync(path, { recursive: true, force: true }), 120_000);
   return path;
 }

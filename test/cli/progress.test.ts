@@ -78,18 +78,17 @@ describe("progress", () => {
     expect(text.endsWith("\u001B[1A\r\u001B[J")).toBe(true);
   });
 
-  it("a bar never wraps, and loses the bar before the facts", () => {
+  it("a bar never wraps: it shrinks, then goes, then facts go", () => {
     const item = { id: DIGEST, kind: "layer", label: DIGEST, total: 1e9, done: 5e8, startedAt: 0 } as const;
-    const wide = barLine({ ...item }, 10_000, { columns: 120, color: false });
-    expect(wide).toBe(
-      "layer 1e9c578c1234  [############------------]  476.84 MiB / 953.67 MiB  47.68 MiB/s  10 s left",
+    const line = (columns: number) => barLine({ ...item }, 10_000, { columns, color: false });
+    expect(line(120)).toBe(
+      "layer 1e9c578c1234  [############------------]  476.84 MiB / 953.67 MiB  10 s left  47.68 MiB/s",
     );
-    for (let columns = 20; columns < 120; columns++) {
-      expect(barLine({ ...item }, 10_000, { columns, color: false }).length).toBeLessThan(Math.max(21, columns));
-    }
-    expect(barLine({ ...item }, 10_000, { columns: 70, color: false })).toBe(
-      "layer 1e9c578c1234  476.84 MiB / 953.67 MiB  47.68 MiB/s  10 s left",
-    );
+    expect(line(80)).toBe("layer 1e9c578c1234  [####----]  476.84 MiB / 953.67 MiB  10 s left  47.68 MiB/s");
+    expect(line(70)).toBe("layer 1e9c578c1234  476.84 MiB / 953.67 MiB  10 s left  47.68 MiB/s");
+    expect(line(30)).toBe("layer 1e9c578c1234  [####---]");
+    expect(line(25)).toBe("layer 1e9c578c1234");
+    for (let columns = 20; columns < 120; columns++) expect(line(columns).length).toBeLessThan(Math.max(21, columns));
     expect(barLine({ ...item }, 10_000, { columns: 120, color: true })).toContain("\u001B[36m[###");
   });
 

@@ -5,7 +5,8 @@ import { countsBytes, type Item, RunningItems, shortName } from "./items.ts";
 import type { Renderer, Screen } from "./renderer.ts";
 
 const REDRAW_MS = 100;
-const BAR_COLUMNS = 24;
+const MAX_BAR = 24;
+const MIN_BAR = 6;
 const MAX_LINES = 8;
 
 /** Draws bars below each other; finished items vanish, remarks stay above. */
@@ -59,27 +60,31 @@ export function barRenderer(screen: Screen): Renderer {
 
 /** One line of at most `screen.columns - 1` characters. */
 export function barLine(item: Item, elapsedMs: number, screen: Pick<Screen, "columns" | "color">): string {
+  const limit = Math.max(20, screen.columns - 1);
+  let parts = [shortName(item.kind, item.label), ...facts(item, elapsedMs)];
+  while (parts.length > 1 && parts.join("  ").length > limit) parts.pop();
+  // The bar takes the room that the facts leave.
+  const room = Math.min(MAX_BAR, limit - parts.join("  ").length - 4);
+  if (item.total === undefined || item.total <= 0 || room < MIN_BAR) return parts.join("  ").slice(0, limit);
+  const filled = Math.round(Math.min(1, item.done / item.total) * room);
+  const bar = `[${"#".repeat(filled)}${"-".repeat(room - filled)}]`;
+  parts = [parts[0] ?? "", screen.color ? `\u001B[36m${bar}\u001B[39m` : bar, ...parts.slice(1)];
+  return parts.join("  ");
+}
+
+/** The most important first: how much, how long, how fast. */
+function facts(item: Item, elapsedMs: number): string[] {
+  const { done, total } = item;
   const bytes = countsBytes(item.kind);
   const amount = (count: number) => (bytes ? formatSize(count) : String(count));
-  const rate = elapsedMs > 300 ? (item.done / elapsedMs) * 1000 : 0;
-  const facts: string[] = [];
-  let bar = "";
-  if (item.total !== undefined && item.total > 0) {
-    const part = Math.min(1, item.done / item.total);
-    const filled = Math.round(part * BAR_COLUMNS);
-    bar = `[${"#".repeat(filled)}${"-".repeat(BAR_COLUMNS - filled)}]`;
-    facts.push(`${amount(item.done)} / ${amount(item.total)}`);
-  } else if (item.done > 0) facts.push(amount(item.done));
-  if (rate > 0 && bytes) facts.push(`${formatSize(Math.round(rate))}/s`);
-  if (rate > 0 && item.total !== undefined && item.total > item.done) {
-    facts.push(`${formatDuration(((item.total - item.done) / rate) * 1000)} left`);
+  // The first moments say nothing about the rest.
+  const perSecond = elapsedMs > 300 ? (done / elapsedMs) * 1000 : 0;
+  const found: string[] = [];
+  if (total !== undefined && total > 0) found.push(`${amount(done)} / ${amount(total)}`);
+  else if (done > 0) found.push(amount(done));
+  if (perSecond > 0 && total !== undefined && total > done) {
+    found.push(`${formatDuration(((total - done) / perSecond) * 1000)} left`);
   }
-  const label = shortName(item.kind, item.label);
-  const limit = Math.max(20, screen.columns - 1);
-  // What does not fit goes: first the bar, then the last facts.
-  let parts = [label, bar, ...facts].filter((part) => part !== "");
-  if (parts.join("  ").length > limit) parts = [label, ...facts];
-  while (parts.length > 1 && parts.join("  ").length > limit) parts.pop();
-  const line = parts.join("  ").slice(0, limit);
-  return screen.color && bar !== "" ? line.replace(bar, `\u001B[36m${bar}\u001B[39m`) : line;
+  if (perSecond > 0 && bytes) found.push(`${formatSize(Math.round(perSecond))}/s`);
+  return found;
 }
