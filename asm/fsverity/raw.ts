@@ -1,8 +1,8 @@
 // The fsverity interface once more, as plain numbers on the module's own exports (see ../index.ts). A component call costs
 // microseconds, as much as hashing a block; a pull computes tens of thousands of digests of files of a few blocks.
 
-import { BLOCK_SIZE, hashBlocks, hashMessage } from "../sha2/blocks";
-import { Tree, advanceWindow, finishTree, freeTree, newTree, resetTree, updateTree, windowRoom } from "./tree";
+import { BLOCK_SIZE, hashBlocks } from "../sha2/blocks";
+import { Tree, advanceWindow, finishTree, freeTree, newTree, pageStart, resetTree, updateTree, windowRoom } from "./tree";
 
 /** Length of the area at `rawInput`. */
 const INPUT_SIZE: usize = 1 << 20;
@@ -17,7 +17,7 @@ let tree512: usize = 0;
 
 /** Address of an area of 1 MiB for data. */
 export function rawInput(): usize {
-  if (input == 0) input = heap.alloc(INPUT_SIZE);
+  if (input == 0) input = pageStart(heap.alloc(INPUT_SIZE + BLOCK_SIZE));
   return input;
 }
 
