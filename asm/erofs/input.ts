@@ -50,12 +50,13 @@ export class Input {
       this.start = 0;
       this.end = kept;
     }
-    if (this.capacity - kept >= needed && (kept < this.capacity >> 1 || needed > 1)) return true;
+    const free = this.capacity - kept;
+    // Little room would make the host's reads small.
+    if (free >= needed && free >= this.capacity >> 2 && free != 0) return true;
     if (needed > 1 << 30) return false;
-    const capacity = max(WINDOW, max(kept << 1, kept + needed));
-    if (capacity <= this.capacity) return true;
+    const capacity = max(WINDOW, max(this.capacity << 1, kept + needed));
     const grown = arena.alloc(<usize>capacity + SLACK);
-    if (grown == 0) return this.capacity - kept >= needed;
+    if (grown == 0) return free >= needed;
     memory.copy(grown, this.buffer, kept);
     this.buffer = grown;
     this.capacity = capacity;
