@@ -13,6 +13,7 @@ import type { Digest } from "./digest.ts";
 import { compareImageRefs, imageRefKey, isImageRef } from "./image-refs.ts";
 import type { Manifest } from "./manifest.ts";
 import { linkedObject, publish } from "./publish.ts";
+import { withPublishLock } from "./publish-lock.ts";
 import { referrerRef } from "./referrers.ts";
 import { rewriteDependents, type StreamLinks } from "./rewrite.ts";
 import {
@@ -76,8 +77,20 @@ export async function commitImage(
   parts: ImageParts,
   options: CommitOptions = {},
 ): Promise<CommittedImage> {
+  // Building takes long and disturbs nobody; the streams are read again when nobody else changes them.
+  const before = await storedConfig(repository, parts);
+  const images = parts.isContainer ? await wantedImages(repository, parts, before?.refs ?? new Map(), options) : [];
+  return withPublishLock(repository, options.signal, () => publishImage(repository, parts, images, options));
+}
+
+async function publishImage(
+  repository: Repository,
+  parts: ImageParts,
+  images: readonly ImageOfVersion[],
+  options: CommitOptions,
+): Promise<CommittedImage> {
   const layers = new Map(parts.layers.map(({ digest, id }) => [digest, id]));
-  const stored = await storedDocument(repository, configStream(parts.configDigest), parts.configDigest, CONFIG);
+  const stored = await storedConfig(repository, parts);
   const imageRefs = new Map<string, ObjectId>();
   const otherRefs = new Map<string, ObjectId>();
   for (const [key, id] of stored?.refs ?? []) {
@@ -85,7 +98,6 @@ export async function commitImage(
     if (isImageRef(key)) imageRefs.set(key, id);
     else if (!layers.has(key)) otherRefs.set(key, id);
   }
-  const images = parts.isContainer ? await wantedImages(repository, parts, imageRefs, options) : [];
   for (const { version, id } of images) imageRefs.set(imageRefKey({ version }), id);
 
   const configRefs = new Map([
@@ -94,19 +106,15 @@ export async function commitImage(
     ...[...imageRefs].toSorted(([a], [b]) => compareImageRefs(a, b)),
   ]);
   const configId = await storeDocument(repository, stored, parts.configBytes, CONFIG, configRefs);
+  const manifestName = manifestStream(parts.manifestDigest);
+  const storedManifest = await storedDocument(repository, manifestName, parts.manifestDigest, MANIFEST);
   const manifestRefs = new Map([[configRef(parts.configDigest), configId], ...layers]);
-  const manifestId = await storeDocument(
-    repository,
-    await storedDocument(repository, manifestStream(parts.manifestDigest), parts.manifestDigest, MANIFEST),
-    parts.manifestBytes,
-    MANIFEST,
-    manifestRefs,
-  );
+  const manifestId = await storeDocument(repository, storedManifest, parts.manifestBytes, MANIFEST, manifestRefs);
 
   const own: StreamLinks = new Map([
     ...[...layers].map(([digest, id]): [string, ObjectId] => [layerStream(digest), id]),
     [configStream(parts.configDigest), configId],
-    [manifestStream(parts.manifestDigest), manifestId],
+    [manifestName, manifestId],
   ]);
   await publish(repository, {
     images: images.map(({ id }) => id),
@@ -114,6 +122,10 @@ export async function commitImage(
     refs: refsToSet(parts, options.tagFile),
   });
   return { manifestId, configId, images };
+}
+
+function storedConfig(repository: Repository, { configDigest }: ImageParts): Promise<StoredDocument | undefined> {
+  return storedDocument(repository, configStream(configDigest), configDigest, CONFIG);
 }
 
 /** The stored config or manifest; undefined when there is none that can be used. */
@@ -167,7 +179,7 @@ async function wantedImages(
     if (keys.has(key)) continue;
     keys.add(key);
     const known = existing.get(key);
-    if (known !== undefined && hasVersion(repository, known, version)) {
+    if (known !== undefined && repository.hasObject(known) && hasVersion(repository, known, version)) {
       images.push({ version, id: known });
       continue;
     }

@@ -51,6 +51,7 @@ export async function copyImage(
   options: CopyOptions = {},
 ): Promise<CopyResult> {
   const { signal, onProgress } = options;
+  to.checkWritable();
   const tag = options.tag ?? (findTag(from, name) === undefined ? undefined : name);
   const tagFile = tag === undefined ? undefined : checkTag(tag);
   const image = await openImage(from, name);

@@ -6,6 +6,7 @@ import { checkVerifiable } from "./manifest.ts";
 import type { Digest } from "./digest.ts";
 import { importLayer } from "./layer/import.ts";
 import { linkedObject, publish } from "./publish.ts";
+import { withPublishLock } from "./publish-lock.ts";
 import { rewriteDependents } from "./rewrite.ts";
 import { usableLayer } from "./stored-layer.ts";
 import { checkStreamDigest, layerStream } from "./streams.ts";
@@ -33,6 +34,7 @@ export async function importSingleLayer(
   options: { name?: string | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<ImportedSingleLayer> {
   const { name, signal } = options;
+  repository.checkWritable();
   checkStreamDigest(diffId, "the layer");
   checkVerifiable({ mediaType: "", digest: diffId, size: 0 }, "the layer");
   const stream = layerStream(diffId);
@@ -47,9 +49,11 @@ export async function importSingleLayer(
     name: `layer ${diffId}`,
     ...(signal === undefined ? {} : { signal }),
   });
-  const links = new Map([[stream, id]]);
-  const changed = linkedObject(repository, "streams", stream) === undefined ? new Map<string, ObjectId>() : links;
-  const dependents = await rewriteDependents(repository, changed, new Set([stream]));
-  await publish(repository, { images: [], streams: new Map([...links, ...dependents]), refs });
+  await withPublishLock(repository, signal, async () => {
+    const links = new Map([[stream, id]]);
+    const changed = linkedObject(repository, "streams", stream) === undefined ? new Map<string, ObjectId>() : links;
+    const dependents = await rewriteDependents(repository, changed, new Set([stream]));
+    await publish(repository, { images: [], streams: new Map([...links, ...dependents]), refs });
+  });
   return { id, existed: false };
 }

@@ -98,7 +98,8 @@ export async function pull(
   options: PullOptions = {},
 ): Promise<PullResult> {
   const tag = options.tag ?? (typeof reference === "string" ? reference : reference.text);
-  // Before anything is fetched: a pull that cannot be tagged is no use.
+  // Before anything is fetched: a pull that cannot be stored or tagged is no use.
+  repository.checkWritable();
   checkTag(tag);
   const { onProgress } = options;
   await using source = await openSource(reference, onProgress === undefined ? {} : { onProgress });
@@ -112,6 +113,7 @@ export async function pullFrom(
   options: PullOptions & { tag: string },
 ): Promise<PullResult> {
   const tagFile = checkTag(options.tag);
+  repository.checkWritable();
   const resolved = await resolveImage(source, options);
   const config = await readConfig(repository, source, resolved, options);
   const plan = planLayers(resolved, config.bytes);

@@ -53,6 +53,7 @@ export function unknownTag(repository: Repository, name: string): ComposefsError
  * @throws ComposefsError `not-found` when the manifest is not there, `invalid` for impossible names
  */
 export async function tagImage(repository: Repository, manifest: string, name: string): Promise<Tag> {
+  repository.checkWritable();
   const file = checkTag(name);
   const digest = manifest.startsWith("@") ? manifest.slice(1) : manifest;
   if (!isDigest(digest)) {
@@ -77,6 +78,7 @@ export async function tagImage(repository: Repository, manifest: string, name: s
  * @throws ComposefsError `not-found`, suggesting near names
  */
 export async function untagImage(repository: Repository, name: string): Promise<void> {
+  repository.checkWritable();
   if (findTag(repository, name) === undefined) throw unknownTag(repository, name);
   repository.removeRef("streams", `${TAG_PREFIX}/${encodeTag(name)}`);
   await repository.barrier();

@@ -265,6 +265,38 @@ describe("a pull repairs", () => {
   });
 });
 
+describe("pulls at once", () => {
+  it("of all recorded images, into one repository by several handles, keep each other's images", async () => {
+    await using one = await newRepository();
+    await using two = await Repository.open(one.path, { write: true, durability: "none" });
+    await Promise.all(
+      goldenImages.map((image, i) => pull(i % 2 ? one : two, referenceOf(image), { tag: tagOf(image), platform })),
+    );
+    await collectGarbage(one);
+    for (const image of goldenImages) await checkWhole(one, image);
+    expect(auditRepository(one.path).temporary).toEqual([]);
+  });
+
+  it("of one config in two formats keep both images", async () => {
+    const { plain, gzip } = twins();
+    for (let round = 0; round < 5; round++) {
+      await using repository = await newRepository();
+      const [first, second] = await Promise.all([
+        pull(repository, plain, { tag: "first", formats: [1] }),
+        pull(repository, gzip, { tag: "second", formats: [2] }),
+      ]);
+      await collectGarbage(repository);
+      for (const tag of ["first", "second"]) {
+        const { imageRefs } = await openImage(repository, tag);
+        expect([imageRefs.get("composefs.image.v1"), imageRefs.get("composefs.image")]).toEqual([
+          first?.images[0]?.id,
+          second?.images[0]?.id,
+        ]);
+      }
+    }
+  });
+});
+
 describe("formats", () => {
   it("a repository of format 0 keeps its image under the key of format 1", async () => {
     await using repository = await newRepository(0);
