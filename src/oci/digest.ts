@@ -80,14 +80,14 @@ export function contentDigest(bytes: Uint8Array, algorithm: "sha256" | "sha384" 
 /**
  * Checks that the bytes have the digest.
  *
- * @param what names the bytes in the error, as in "the config"
+ * @param what names the bytes in the error and has the digest in it, as in "the config sha256:..."
  * @throws ComposefsError `digest-mismatch` when they have another one
  */
 export function verifyDigest(bytes: Uint8Array, digest: Digest, what: string): void {
   const { algorithm } = parseDigest(digest);
   const actual = `${algorithm}:${digestHasher(digest).update(bytes).digest("hex")}`;
   if (actual !== digest) {
-    throw new ComposefsError("digest-mismatch", `${what} is damaged: expected ${digest}, its content is ${actual}`, {
+    throw new ComposefsError("digest-mismatch", `${what} is damaged: its content is ${actual}`, {
       digest,
       hint: "fetch or build the image again; its files were changed after it was made",
     });

@@ -110,7 +110,7 @@ function parentProblem(failure: LookupFailure): string {
   const problem = describeFailure(failure, displayBytes);
   return failure.reason === "missing"
     ? `its directory ${problem}, neither in this layer before it nor in a lower one`
-    : `it lies below ${problem}`;
+    : `${problem}, so nothing can be below it (symbolic links are not followed)`;
 }
 
 function fault(layer: string, entry: MergeEntry, problem: string): ComposefsError {

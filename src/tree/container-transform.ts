@@ -2,9 +2,8 @@
 // the root looks like /usr, /run is empty, and host-specific xattrs are gone. Changes the tree in place.
 // The boot transform, which comes after this one, has a file of its own.
 
-import { displayBytes } from "../bytes/byte-string.ts";
 import { ComposefsError } from "../error.ts";
-import { describeFailure, isLookupFailure, walkDirectory } from "./lookup.ts";
+import { isLookupFailure, walkDirectory } from "./lookup.ts";
 import { Directory } from "./node.ts";
 import { filterXattrs, type XattrMode } from "./xattr-filter.ts";
 
@@ -27,9 +26,9 @@ export function containerTransform(root: Directory, mode: XattrMode = "allowlist
 function requireDirectory(root: Directory, name: string): Directory {
   const node = walkDirectory(root, [name]);
   if (!isLookupFailure(node)) return node;
-  const what = node.reason === "missing" ? "does not exist" : "is not a directory";
-  throw new ComposefsError("invalid", `the root file system is not usable: ${describeFailure(node, displayBytes)}`, {
+  const problem = node.reason === "missing" ? "there is no directory" : "not a directory:";
+  throw new ComposefsError("invalid", `${problem} /${name} in the root file system`, {
     path: `/${name}`,
-    hint: `/${name} ${what}; composefs images are whole operating system or application roots with a /usr directory`,
+    hint: "composefs images are whole root file systems: /usr is a directory, and so is /run if there is one",
   });
 }

@@ -252,7 +252,7 @@ const NAMES: Record<string, RegExp> = {
   "m08-blobdigest": /sha256:[0-9a-f]{64}/,
   "m09-blobsize": /sha256:[0-9a-f]{64}.*2560.*1234|1234.*2560/,
   "m10-gzipcrc": /layer 2 of 2/,
-  "m11-no-usr": /"usr" does not exist/,
+  "m11-no-usr": /no directory \/usr/,
   "m12-platform": /linux\/amd64.*linux\/s390x/,
   "m13-count": /2 layers.*1 diff_ids/,
   "m14-type": /layer 2 of 2 .*type/,
