@@ -6,7 +6,7 @@ import { contentDigest, type Digest } from "./digest.ts";
 import { MEDIA_TYPE, parseManifest, type Descriptor, type Manifest } from "./manifest.ts";
 
 /** The annotation that keeps the digest of the manifest as its registry knows it. */
-export const SOURCE_DIGEST_ANNOTATION = "composefs.source.manifest.digest";
+const SOURCE_DIGEST_ANNOTATION = "composefs.source.manifest.digest";
 
 const LAYER_TYPE: Record<string, string> = {
   [MEDIA_TYPE.dockerLayer]: MEDIA_TYPE.ociLayer,

@@ -14,6 +14,7 @@ import { runBounded } from "./bounded.ts";
 import { layerName, type StoredLayer } from "./build-image.ts";
 import { commitImage, type ImageOfVersion, type ImageParts } from "./commit.ts";
 import { parseImageConfig } from "./config.ts";
+import type { Compression } from "./decompress.ts";
 import { verifyDigest, type Digest } from "./digest.ts";
 import { convertDockerManifest, isDockerManifest } from "./docker-schema2.ts";
 import { importLayer } from "./layer/import.ts";
@@ -113,6 +114,7 @@ export async function pullFrom(
   options: PullOptions & { tag: string },
 ): Promise<PullResult> {
   const tagFile = checkTag(options.tag);
+  checkOptions(options);
   repository.checkWritable();
   const resolved = await resolveImage(source, options);
   const config = await readConfig(repository, source, resolved, options);
@@ -144,6 +146,13 @@ export async function pullFrom(
     images: committed.images,
     stats,
   };
+}
+
+function checkOptions({ jobs, formats }: PullOptions): void {
+  if (jobs !== undefined && !(Number.isInteger(jobs) && jobs > 0)) {
+    throw new ComposefsError("usage", `jobs must be a positive number of layers, not ${jobs}`);
+  }
+  if (formats?.length === 0) throw new ComposefsError("usage", "formats must name at least one image format");
 }
 
 /** A manifest in the form in which it will be stored. */
@@ -314,6 +323,13 @@ async function importOne(
       pool,
       signal,
       onProgress: advance,
+      onCompression: (compression) => {
+        if (compression === announcedCompression(blob.mediaType)) return;
+        onProgress?.({
+          type: "note",
+          message: `${name} is called ${blob.mediaType}, its compression is: ${compression}`,
+        });
+      },
     });
     stats.newObjects += imported.stats.newObjects;
     stats.presentObjects += imported.stats.presentObjects;
@@ -323,6 +339,11 @@ async function importOne(
   }
   onProgress?.({ type: "done", id: digest });
   return id;
+}
+
+/** What a media type says about compression; the bytes decide. */
+function announcedCompression(mediaType: string): Compression {
+  return /[+.]gzip$/.test(mediaType) ? "gzip" : mediaType.endsWith("+zstd") ? "zstd" : "none";
 }
 
 /** Says which image it was that the layers did not make. */

@@ -43,21 +43,6 @@ export interface StoredDocument {
   readonly refs: ReadonlyMap<string, ObjectId>;
 }
 
-/** Named refs of a stream that is only followed, not read. */
-export async function streamRefs(
-  repository: Repository,
-  id: ObjectId,
-  type: ContentType,
-): Promise<ReadonlyMap<string, ObjectId>> {
-  const stream = await repository.openStream(id);
-  if (stream.contentType !== type) {
-    throw new ComposefsError("corrupt", `the stream ${id} holds ${stream.contentType} instead of ${type}`, {
-      digest: id,
-    });
-  }
-  return stream.namedRefs;
-}
-
 /**
  * Reads a config or manifest and verifies it against its digest.
  *

@@ -66,6 +66,31 @@ function manifestOf(layout: string) {
   return { digest, manifest: parseManifest(readFileSync(blobPath(layout, digest))) };
 }
 
+/** Changes the text of a layout's manifest, and the index with it; the image loses its tag. */
+function rewriteManifest(folder: string, change: (text: string) => string): void {
+  const { digest } = manifestOf(folder);
+  const bytes = Buffer.from(change(readFileSync(blobPath(folder, digest), "utf8")));
+  writeFileSync(blobPath(folder, contentDigest(bytes)), bytes);
+  const entry = {
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    digest: contentDigest(bytes),
+    size: bytes.length,
+  };
+  writeFileSync(join(folder, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [entry] }));
+}
+
+/** An archive that makes a root file system: the directory /usr alone. */
+function usrTar(): Uint8Array {
+  const header = Buffer.alloc(1536);
+  header.write("usr/", 0);
+  header.write(["0000755", "0000000", "0000000", "00000000000", "00000000001", "        5"].join("\0"), 100);
+  header.write("ustar\0", 257);
+  header.write("00", 263);
+  const sum = header.subarray(0, 512).reduce((total, byte) => total + byte, 0);
+  header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);
+  return header;
+}
+
 describe("a refused layer", () => {
   const layered = malformedImages.filter(
     ({ must, name }) => must === "reject" && !["m11-no-usr", "m12-platform"].includes(name),
@@ -255,23 +280,14 @@ describe("wrong input", () => {
     await using repository = await newRepository();
     const layout = writeLayout(join(work, `odd-${count++}`), "t", [{ tar: new Uint8Array(1024), compression: "none" }]);
     const folder = layout.reference.slice(4, -2);
-    const rewrite = (change: (text: string) => string) => {
-      const { digest } = manifestOf(folder);
-      const bytes = Buffer.from(change(readFileSync(blobPath(folder, digest), "utf8")));
-      writeFileSync(blobPath(folder, contentDigest(bytes)), bytes);
-      const entry = {
-        mediaType: "application/vnd.oci.image.manifest.v1+json",
-        digest: contentDigest(bytes),
-        size: bytes.length,
-      };
-      writeFileSync(join(folder, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [entry] }));
-    };
-    rewrite((text) => text.replace("layer.v1.tar", "layer.v9.cpio"));
+    rewriteManifest(folder, (text) => text.replace("layer.v1.tar", "layer.v9.cpio"));
     expect(await refusal(repository, `oci:${folder}`)).toMatchObject({
       code: "unsupported",
       message: expect.stringContaining("layer.v9.cpio"),
     });
-    rewrite((text) => text.replace("layer.v9.cpio", "layer.v1.tar").replace(/(tar","digest":")sha256:/, "$1blake9:"));
+    rewriteManifest(folder, (text) =>
+      text.replace("layer.v9.cpio", "layer.v1.tar").replace(/(tar","digest":")sha256:/, "$1blake9:"),
+    );
     expect(await refusal(repository, `oci:${folder}`)).toMatchObject({
       code: "unsupported",
       message: expect.stringContaining("blake9:"),
@@ -287,6 +303,18 @@ describe("wrong input", () => {
       expect(error.message).toContain("cannot be a tag");
     },
   );
+
+  it.each([{ jobs: 0 }, { jobs: 1.5 }, { jobs: -1 }, { formats: [] }])("options %j", async (options) => {
+    await using repository = await newRepository();
+    expect((await refusal(repository, `oci:${copyOf("01-basic")}`, options)).code).toBe("usage");
+  });
+
+  it("a repository that is open for reading only, before the source is looked at", async () => {
+    const made = await newRepository();
+    await made.close();
+    await using repository = await Repository.open(made.path, { write: false });
+    expect((await refusal(repository, `oci:${work}/nowhere`)).code).toBe("read-only");
+  });
 
   it("transports that are not built yet say which are", async () => {
     await using repository = await newRepository();
@@ -318,6 +346,39 @@ describe("wrong input", () => {
 });
 
 describe("forgiven input", () => {
+  it("a media type that names another compression is noted", async () => {
+    await using repository = await newRepository();
+    const layout = writeLayout(join(work, `mixed-${count++}`), "t", [{ tar: usrTar(), compression: "gzip" }]);
+    const folder = layout.reference.slice("oci:".length, -":t".length);
+    rewriteManifest(folder, (text) => text.replace("tar+gzip", "tar+zstd"));
+    const notes: string[] = [];
+    const onProgress = (event: ProgressEvent) => {
+      if (event.type === "note") notes.push(event.message);
+    };
+    await pull(repository, `oci:${folder}`, { tag: "t", onProgress });
+    expect(notes).toEqual([expect.stringContaining("tar+zstd, its compression is: gzip")]);
+  });
+
+  it("a layer named by its sha512", async () => {
+    await using repository = await newRepository();
+    const tar = usrTar();
+    const layout = writeLayout(join(work, `sha512-${count++}`), "t", [{ tar, compression: "gzip" }]);
+    const folder = layout.reference.slice("oci:".length, -":t".length);
+    const diffId = contentDigest(tar, "sha512");
+    const { manifest } = manifestOf(folder);
+    const config = Buffer.from(
+      readFileSync(blobPath(folder, manifest.config.digest), "utf8").replace(layout.diffIds[0] ?? "", diffId),
+    );
+    writeFileSync(blobPath(folder, contentDigest(config)), config);
+    rewriteManifest(folder, (text) =>
+      text
+        .replace(manifest.config.digest, contentDigest(config))
+        .replace(`"size":${manifest.config.size}`, `"size":${config.length}`),
+    );
+    await pull(repository, `oci:${folder}`, { tag: "t" });
+    expect(repository.stream(`oci-layer-${diffId}`)).toBeDefined();
+  });
+
   it("a missing or odd oci-layout file is a warning", async () => {
     await using repository = await newRepository();
     const layout = copyOf("01-basic");
