@@ -60,12 +60,13 @@ export class LayerMerger {
     if (long !== undefined) {
       throw fault(layer, entry, `a name of ${long.length} bytes is too long (${NAME_LIMIT} at most)`);
     }
+    if (components.includes("..")) throw fault(layer, entry, `its path contains ".."`);
     // Before the name is looked at: even a whiteout that is a hard link needs its target.
     const node = this.#build(entry, layer);
     const parent = walkDirectory(this.root, components, components.length - 1);
     if (isLookupFailure(parent)) {
       // Some tools write whiteouts below a directory that the same layer turns into a file.
-      if (name.startsWith(WHITEOUT) && parent.reason !== "parent-reference") return;
+      if (name.startsWith(WHITEOUT)) return;
       throw fault(layer, entry, parentProblem(parent));
     }
     if (name === OPAQUE) parent.entries.clear();
@@ -106,7 +107,6 @@ export class LayerMerger {
 }
 
 function parentProblem(failure: LookupFailure): string {
-  if (failure.reason === "parent-reference") return `its path contains ".."`;
   const problem = describeFailure(failure, displayBytes);
   return failure.reason === "missing"
     ? `its directory ${problem}, neither in this layer before it nor in a lower one`

@@ -32,10 +32,7 @@ class Model {
     }
     const name = parts.at(-1) ?? "";
     const parent = parts.slice(0, -1);
-    if (parent.includes("..")) {
-      // Which of two faults is met first decides for whiteouts, as the walk goes from the root.
-      return name.startsWith(".wh.") && !this.reach(parent.slice(0, parent.indexOf("..")), true);
-    }
+    if (parent.includes("..")) return false;
     if (!this.reach(parent, true)) return name.startsWith(".wh.");
     const prefix = parent.map((part) => `${part}/`).join("");
     if (name === ".wh..wh..opq") this.clear(prefix);

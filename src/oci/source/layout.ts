@@ -72,7 +72,9 @@ export class LayoutSource implements ImageSource {
   }
 
   #unknownTag(tag: string): ComposefsError {
-    const names = [...new Set(this.#index.manifests.flatMap((entry) => entry.annotations?.[REF_NAME] ?? []))].toSorted();
+    const names = [
+      ...new Set(this.#index.manifests.flatMap((entry) => entry.annotations?.[REF_NAME] ?? [])),
+    ].toSorted();
     const near = nearNames(tag, names);
     const listed = (near.length > 0 ? near : names).slice(0, 10).join(", ");
     const hint =
