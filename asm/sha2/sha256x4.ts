@@ -45,13 +45,13 @@ function smallSigma1(x: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function choose(x: v128, y: v128, z: v128): v128 {
-  return v128.xor(z, v128.and(x, v128.xor(y, z)));
+  return v128.bitselect(y, z, x);
 }
 
 // @ts-ignore: decorator
 @inline
-function majority(b: v128, ab: v128, bc: v128): v128 {
-  return v128.xor(v128.and(ab, bc), b);
+function majority(x: v128, y: v128, z: v128): v128 {
+  return v128.bitselect(z, x, v128.xor(x, y));
 }
 
 /** Four big-endian words. */
@@ -75,8 +75,7 @@ function storeWord(output: usize, word: v128): void {
 /**
  * Writes the digests of the four blocks at `data` to `output`, 32 bytes each.
  *
- * Structured like `compress256`: sixteen rounds written out, the schedule in locals. The chunk after the block's last is
- * the padding of a message of 4096 bytes.
+ * Structured like `compress256`. The chunk behind the block's last is the padding of a message of 4096 bytes.
  */
 export function hashFourBlocks256(data: usize, output: usize): void {
   const ZERO = i32x4.splat(0);
@@ -183,90 +182,119 @@ export function hashFourBlocks256(data: usize, output: usize): void {
     const g0 = g;
     const h0 = h;
     let t: v128;
-    let x: v128;
-    let y = v128.xor(b, c);
-    for (let k = K256; ; k += 64) {
-      t = add(add(add(h, bigSigma1(e)), choose(e, f, g)), add(v128.load32_splat(k, 0 * 4), w0));
-      d = add(d, t);
-      x = v128.xor(a, b);
-      h = add(add(t, bigSigma0(a)), majority(b, x, y));
-      t = add(add(add(g, bigSigma1(d)), choose(d, e, f)), add(v128.load32_splat(k, 1 * 4), w1));
-      c = add(c, t);
-      y = v128.xor(h, a);
-      g = add(add(t, bigSigma0(h)), majority(a, y, x));
-      t = add(add(add(f, bigSigma1(c)), choose(c, d, e)), add(v128.load32_splat(k, 2 * 4), w2));
-      b = add(b, t);
-      x = v128.xor(g, h);
-      f = add(add(t, bigSigma0(g)), majority(h, x, y));
-      t = add(add(add(e, bigSigma1(b)), choose(b, c, d)), add(v128.load32_splat(k, 3 * 4), w3));
-      a = add(a, t);
-      y = v128.xor(f, g);
-      e = add(add(t, bigSigma0(f)), majority(g, y, x));
-      t = add(add(add(d, bigSigma1(a)), choose(a, b, c)), add(v128.load32_splat(k, 4 * 4), w4));
-      h = add(h, t);
-      x = v128.xor(e, f);
-      d = add(add(t, bigSigma0(e)), majority(f, x, y));
-      t = add(add(add(c, bigSigma1(h)), choose(h, a, b)), add(v128.load32_splat(k, 5 * 4), w5));
-      g = add(g, t);
-      y = v128.xor(d, e);
-      c = add(add(t, bigSigma0(d)), majority(e, y, x));
-      t = add(add(add(b, bigSigma1(g)), choose(g, h, a)), add(v128.load32_splat(k, 6 * 4), w6));
-      f = add(f, t);
-      x = v128.xor(c, d);
-      b = add(add(t, bigSigma0(c)), majority(d, x, y));
-      t = add(add(add(a, bigSigma1(f)), choose(f, g, h)), add(v128.load32_splat(k, 7 * 4), w7));
-      e = add(e, t);
-      y = v128.xor(b, c);
-      a = add(add(t, bigSigma0(b)), majority(c, y, x));
-      t = add(add(add(h, bigSigma1(e)), choose(e, f, g)), add(v128.load32_splat(k, 8 * 4), w8));
-      d = add(d, t);
-      x = v128.xor(a, b);
-      h = add(add(t, bigSigma0(a)), majority(b, x, y));
-      t = add(add(add(g, bigSigma1(d)), choose(d, e, f)), add(v128.load32_splat(k, 9 * 4), w9));
-      c = add(c, t);
-      y = v128.xor(h, a);
-      g = add(add(t, bigSigma0(h)), majority(a, y, x));
-      t = add(add(add(f, bigSigma1(c)), choose(c, d, e)), add(v128.load32_splat(k, 10 * 4), w10));
-      b = add(b, t);
-      x = v128.xor(g, h);
-      f = add(add(t, bigSigma0(g)), majority(h, x, y));
-      t = add(add(add(e, bigSigma1(b)), choose(b, c, d)), add(v128.load32_splat(k, 11 * 4), w11));
-      a = add(a, t);
-      y = v128.xor(f, g);
-      e = add(add(t, bigSigma0(f)), majority(g, y, x));
-      t = add(add(add(d, bigSigma1(a)), choose(a, b, c)), add(v128.load32_splat(k, 12 * 4), w12));
-      h = add(h, t);
-      x = v128.xor(e, f);
-      d = add(add(t, bigSigma0(e)), majority(f, x, y));
-      t = add(add(add(c, bigSigma1(h)), choose(h, a, b)), add(v128.load32_splat(k, 13 * 4), w13));
-      g = add(g, t);
-      y = v128.xor(d, e);
-      c = add(add(t, bigSigma0(d)), majority(e, y, x));
-      t = add(add(add(b, bigSigma1(g)), choose(g, h, a)), add(v128.load32_splat(k, 14 * 4), w14));
-      f = add(f, t);
-      x = v128.xor(c, d);
-      b = add(add(t, bigSigma0(c)), majority(d, x, y));
-      t = add(add(add(a, bigSigma1(f)), choose(f, g, h)), add(v128.load32_splat(k, 15 * 4), w15));
-      e = add(e, t);
-      y = v128.xor(b, c);
-      a = add(add(t, bigSigma0(b)), majority(c, y, x));
-      if (k == K256 + 192) break;
+    t = add(add(h, add(v128.load32_splat(K256, 0 * 4), w0)), add(choose(e, f, g), bigSigma1(e)));
+    d = add(d, t);
+    h = add(t, add(bigSigma0(a), majority(a, b, c)));
+    t = add(add(g, add(v128.load32_splat(K256, 1 * 4), w1)), add(choose(d, e, f), bigSigma1(d)));
+    c = add(c, t);
+    g = add(t, add(bigSigma0(h), majority(h, a, b)));
+    t = add(add(f, add(v128.load32_splat(K256, 2 * 4), w2)), add(choose(c, d, e), bigSigma1(c)));
+    b = add(b, t);
+    f = add(t, add(bigSigma0(g), majority(g, h, a)));
+    t = add(add(e, add(v128.load32_splat(K256, 3 * 4), w3)), add(choose(b, c, d), bigSigma1(b)));
+    a = add(a, t);
+    e = add(t, add(bigSigma0(f), majority(f, g, h)));
+    t = add(add(d, add(v128.load32_splat(K256, 4 * 4), w4)), add(choose(a, b, c), bigSigma1(a)));
+    h = add(h, t);
+    d = add(t, add(bigSigma0(e), majority(e, f, g)));
+    t = add(add(c, add(v128.load32_splat(K256, 5 * 4), w5)), add(choose(h, a, b), bigSigma1(h)));
+    g = add(g, t);
+    c = add(t, add(bigSigma0(d), majority(d, e, f)));
+    t = add(add(b, add(v128.load32_splat(K256, 6 * 4), w6)), add(choose(g, h, a), bigSigma1(g)));
+    f = add(f, t);
+    b = add(t, add(bigSigma0(c), majority(c, d, e)));
+    t = add(add(a, add(v128.load32_splat(K256, 7 * 4), w7)), add(choose(f, g, h), bigSigma1(f)));
+    e = add(e, t);
+    a = add(t, add(bigSigma0(b), majority(b, c, d)));
+    t = add(add(h, add(v128.load32_splat(K256, 8 * 4), w8)), add(choose(e, f, g), bigSigma1(e)));
+    d = add(d, t);
+    h = add(t, add(bigSigma0(a), majority(a, b, c)));
+    t = add(add(g, add(v128.load32_splat(K256, 9 * 4), w9)), add(choose(d, e, f), bigSigma1(d)));
+    c = add(c, t);
+    g = add(t, add(bigSigma0(h), majority(h, a, b)));
+    t = add(add(f, add(v128.load32_splat(K256, 10 * 4), w10)), add(choose(c, d, e), bigSigma1(c)));
+    b = add(b, t);
+    f = add(t, add(bigSigma0(g), majority(g, h, a)));
+    t = add(add(e, add(v128.load32_splat(K256, 11 * 4), w11)), add(choose(b, c, d), bigSigma1(b)));
+    a = add(a, t);
+    e = add(t, add(bigSigma0(f), majority(f, g, h)));
+    t = add(add(d, add(v128.load32_splat(K256, 12 * 4), w12)), add(choose(a, b, c), bigSigma1(a)));
+    h = add(h, t);
+    d = add(t, add(bigSigma0(e), majority(e, f, g)));
+    t = add(add(c, add(v128.load32_splat(K256, 13 * 4), w13)), add(choose(h, a, b), bigSigma1(h)));
+    g = add(g, t);
+    c = add(t, add(bigSigma0(d), majority(d, e, f)));
+    t = add(add(b, add(v128.load32_splat(K256, 14 * 4), w14)), add(choose(g, h, a), bigSigma1(g)));
+    f = add(f, t);
+    b = add(t, add(bigSigma0(c), majority(c, d, e)));
+    t = add(add(a, add(v128.load32_splat(K256, 15 * 4), w15)), add(choose(f, g, h), bigSigma1(f)));
+    e = add(e, t);
+    a = add(t, add(bigSigma0(b), majority(b, c, d)));
+    for (let k = K256 + 64; k < K256 + 256; k += 64) {
       w0 = add(add(w0, smallSigma0(w1)), add(w9, smallSigma1(w14)));
+      t = add(add(h, add(v128.load32_splat(k, 0 * 4), w0)), add(choose(e, f, g), bigSigma1(e)));
+      d = add(d, t);
+      h = add(t, add(bigSigma0(a), majority(a, b, c)));
       w1 = add(add(w1, smallSigma0(w2)), add(w10, smallSigma1(w15)));
+      t = add(add(g, add(v128.load32_splat(k, 1 * 4), w1)), add(choose(d, e, f), bigSigma1(d)));
+      c = add(c, t);
+      g = add(t, add(bigSigma0(h), majority(h, a, b)));
       w2 = add(add(w2, smallSigma0(w3)), add(w11, smallSigma1(w0)));
+      t = add(add(f, add(v128.load32_splat(k, 2 * 4), w2)), add(choose(c, d, e), bigSigma1(c)));
+      b = add(b, t);
+      f = add(t, add(bigSigma0(g), majority(g, h, a)));
       w3 = add(add(w3, smallSigma0(w4)), add(w12, smallSigma1(w1)));
+      t = add(add(e, add(v128.load32_splat(k, 3 * 4), w3)), add(choose(b, c, d), bigSigma1(b)));
+      a = add(a, t);
+      e = add(t, add(bigSigma0(f), majority(f, g, h)));
       w4 = add(add(w4, smallSigma0(w5)), add(w13, smallSigma1(w2)));
+      t = add(add(d, add(v128.load32_splat(k, 4 * 4), w4)), add(choose(a, b, c), bigSigma1(a)));
+      h = add(h, t);
+      d = add(t, add(bigSigma0(e), majority(e, f, g)));
       w5 = add(add(w5, smallSigma0(w6)), add(w14, smallSigma1(w3)));
+      t = add(add(c, add(v128.load32_splat(k, 5 * 4), w5)), add(choose(h, a, b), bigSigma1(h)));
+      g = add(g, t);
+      c = add(t, add(bigSigma0(d), majority(d, e, f)));
       w6 = add(add(w6, smallSigma0(w7)), add(w15, smallSigma1(w4)));
+      t = add(add(b, add(v128.load32_splat(k, 6 * 4), w6)), add(choose(g, h, a), bigSigma1(g)));
+      f = add(f, t);
+      b = add(t, add(bigSigma0(c), majority(c, d, e)));
       w7 = add(add(w7, smallSigma0(w8)), add(w0, smallSigma1(w5)));
+      t = add(add(a, add(v128.load32_splat(k, 7 * 4), w7)), add(choose(f, g, h), bigSigma1(f)));
+      e = add(e, t);
+      a = add(t, add(bigSigma0(b), majority(b, c, d)));
       w8 = add(add(w8, smallSigma0(w9)), add(w1, smallSigma1(w6)));
+      t = add(add(h, add(v128.load32_splat(k, 8 * 4), w8)), add(choose(e, f, g), bigSigma1(e)));
+      d = add(d, t);
+      h = add(t, add(bigSigma0(a), majority(a, b, c)));
       w9 = add(add(w9, smallSigma0(w10)), add(w2, smallSigma1(w7)));
+      t = add(add(g, add(v128.load32_splat(k, 9 * 4), w9)), add(choose(d, e, f), bigSigma1(d)));
+      c = add(c, t);
+      g = add(t, add(bigSigma0(h), majority(h, a, b)));
       w10 = add(add(w10, smallSigma0(w11)), add(w3, smallSigma1(w8)));
+      t = add(add(f, add(v128.load32_splat(k, 10 * 4), w10)), add(choose(c, d, e), bigSigma1(c)));
+      b = add(b, t);
+      f = add(t, add(bigSigma0(g), majority(g, h, a)));
       w11 = add(add(w11, smallSigma0(w12)), add(w4, smallSigma1(w9)));
+      t = add(add(e, add(v128.load32_splat(k, 11 * 4), w11)), add(choose(b, c, d), bigSigma1(b)));
+      a = add(a, t);
+      e = add(t, add(bigSigma0(f), majority(f, g, h)));
       w12 = add(add(w12, smallSigma0(w13)), add(w5, smallSigma1(w10)));
+      t = add(add(d, add(v128.load32_splat(k, 12 * 4), w12)), add(choose(a, b, c), bigSigma1(a)));
+      h = add(h, t);
+      d = add(t, add(bigSigma0(e), majority(e, f, g)));
       w13 = add(add(w13, smallSigma0(w14)), add(w6, smallSigma1(w11)));
+      t = add(add(c, add(v128.load32_splat(k, 13 * 4), w13)), add(choose(h, a, b), bigSigma1(h)));
+      g = add(g, t);
+      c = add(t, add(bigSigma0(d), majority(d, e, f)));
       w14 = add(add(w14, smallSigma0(w15)), add(w7, smallSigma1(w12)));
+      t = add(add(b, add(v128.load32_splat(k, 14 * 4), w14)), add(choose(g, h, a), bigSigma1(g)));
+      f = add(f, t);
+      b = add(t, add(bigSigma0(c), majority(c, d, e)));
       w15 = add(add(w15, smallSigma0(w0)), add(w8, smallSigma1(w13)));
+      t = add(add(a, add(v128.load32_splat(k, 15 * 4), w15)), add(choose(f, g, h), bigSigma1(f)));
+      e = add(e, t);
+      a = add(t, add(bigSigma0(b), majority(b, c, d)));
     }
     a = add(a, a0);
     b = add(b, b0);
