@@ -109,13 +109,14 @@ export class ObjectPool implements AsyncDisposable {
   put(buffer: Uint8Array, lengths: readonly number[]): Eventually<PutResult[]> {
     const bytes = lengths.reduce((sum, length) => sum + length, 0);
     this.#account(bytes, lengths.length);
+    const memory = buffer.buffer;
     // A buffer from before the workers became active is not shared: its content is stored here.
-    if (!(buffer.buffer instanceof SharedArrayBuffer)) {
+    if (!(memory instanceof SharedArrayBuffer)) {
       const results = putAll(this.#store, buffer, lengths);
       this.release(buffer);
       return results;
     }
-    return this.#send<PutResult[]>({ kind: "put", buffer, lengths }, bytes + FILE_COST * lengths.length, buffer);
+    return this.#send<PutResult[]>({ kind: "put", memory, lengths }, bytes + FILE_COST * lengths.length, buffer);
   }
 
   /** Begins a file that is larger than a buffer. */
@@ -162,7 +163,8 @@ export class ObjectPool implements AsyncDisposable {
     const flush = (): void => {
       if (buffer === undefined || length === 0) return;
       // An error shows at the commit; what is sent until then is dropped by the worker.
-      this.#send({ kind: "write", sink, buffer, length }, length, buffer, thread).catch((error: unknown) => {
+      const memory = buffer.buffer as SharedArrayBuffer;
+      this.#send({ kind: "write", sink, memory, length }, length, buffer, thread).catch((error: unknown) => {
         failure ??= error;
       });
       buffer = undefined;
