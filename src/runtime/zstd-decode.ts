@@ -19,8 +19,7 @@ interface NodeZstd {
 }
 
 // Looked up by name: the module has no such exports on Node 20, and a named import would not even link there.
-const native: NodeZstd | undefined =
-  "createZstdDecompress" in zlib && "zstdDecompressSync" in zlib ? zlib : undefined;
+const native: NodeZstd | undefined = "createZstdDecompress" in zlib && "zstdDecompressSync" in zlib ? zlib : undefined;
 
 /** Options of {@link zstdDecompressFrames}. */
 export interface ZstdDecompressOptions {
@@ -217,13 +216,14 @@ interface StreamDecoder {
   destroy(): void;
 }
 
-// The runtime's decoder runs on its thread pool; back-pressure is kept by draining what is readable before more is written.
+// The runtime's decoder runs on its thread pool. A piece decodes to a megabyte at most (see FrameWalker), so what comes
+// out may flow freely while one piece is in work; the next one is written only after that.
 class NativeStream implements StreamDecoder {
   readonly #header: FrameHeader;
   readonly #stream: import("node:stream").Transform;
+  readonly #ended: Promise<void>;
+  #output: Uint8Array[] = [];
   #size = 0;
-  #failed: Error | undefined;
-  #wake: (() => void) | undefined;
 
   constructor(header: FrameHeader) {
     this.#header = header;
@@ -232,36 +232,26 @@ class NativeStream implements StreamDecoder {
       chunkSize: MAX_BLOCK,
       params: { [zstd.constants.ZSTD_d_windowLogMax as number]: 27 },
     });
-    const wake = () => this.#wake?.();
-    this.#stream.on("readable", wake).on("end", wake);
-    this.#stream.on("error", (error) => {
-      this.#failed = error;
-      wake();
-    });
+    this.#stream.on("data", (bytes: Uint8Array) => this.#output.push(bytes));
+    this.#ended = new Promise((resolve, reject) => void this.#stream.on("end", resolve).on("error", reject));
+    // Failures also come through the callbacks of the writes.
+    this.#ended.catch(() => {});
   }
 
   async *push(bytes: Uint8Array, last: boolean): AsyncGenerator<Uint8Array, void, undefined> {
-    let done = false;
-    // The callback comes when the piece is consumed, which needs its output to be read.
-    const consumed = () => {
-      done = true;
-      this.#wake?.();
-    };
-    this.#stream.write(bytes, consumed);
-    if (last) this.#stream.end();
-    for (;;) {
-      if (this.#failed) throw this.#failed;
-      const output = this.#stream.read() as Uint8Array | null;
-      if (output !== null) {
-        this.#size += output.length;
-        yield output;
-        continue;
-      }
-      if (last ? this.#stream.readableEnded : done) break;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-      this.#wake = undefined;
+    const written = new Promise<void>((resolve, reject) => {
+      this.#stream.write(bytes, (error) => (error ? reject(error) : resolve()));
+    });
+    await Promise.race([written, this.#ended]);
+    if (last) {
+      this.#stream.end();
+      await this.#ended;
+    }
+    const output = this.#output;
+    this.#output = [];
+    for (const piece of output) {
+      this.#size += piece.length;
+      yield piece;
     }
     if (last) checkSize(this.#header, this.#size);
   }

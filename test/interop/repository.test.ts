@@ -45,7 +45,7 @@ function tarHeader(name: string, size: number): Buffer {
   header.write(`${size.toString(8).padStart(11, "0")}\0`, 124);
   header.write("00000000000\0", 136);
   header.write("        0", 148);
-  header.write("ustar\0" + "00", 257);
+  header.write("ustar\x0000", 257);
   const sum = header.reduce((total, byte) => total + byte, 0);
   header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);
   return header;
