@@ -14,6 +14,8 @@ export namespace Algorithm {
 }
 
 const STATE: usize = memory.data(64, 16);
+/** Four SHA-256 digests. */
+const FOUR: usize = memory.data(128, 16);
 const PADDING: usize = memory.data(128, 16);
 
 /** Length of a digest. */
@@ -48,9 +50,15 @@ export function hashBlocks(algorithm: i32, data: usize, count: usize, output: us
   const size = digestSize(algorithm);
   if (algorithm == Algorithm.SHA256) {
     for (; count >= 4; count -= 4) {
-      hashFourBlocks256(data, output);
+      hashFourBlocks256(data, data + BLOCK_SIZE, data + 2 * BLOCK_SIZE, data + 3 * BLOCK_SIZE, output);
       data += 4 * BLOCK_SIZE;
       output += 4 * size;
+    }
+    // Four lanes take as long as the scalar code for less than two blocks.
+    if (count >= 2) {
+      hashFourBlocks256(data, data + BLOCK_SIZE, data + (count - 1) * BLOCK_SIZE, data, FOUR);
+      memory.copy(output, FOUR, count * size);
+      return;
     }
   }
   for (; count > 0; count--) {
