@@ -98,20 +98,25 @@ export async function pull(
   reference: string | ImageReference,
   options: PullOptions = {},
 ): Promise<PullResult> {
-  const tag = options.tag ?? (typeof reference === "string" ? reference : reference.text);
+  const name = typeof reference === "string" ? reference : reference.text;
+  const tag = options.tag ?? name;
   // Before anything is fetched: a pull that cannot be stored or tagged is no use.
   repository.checkWritable();
   checkTag(tag);
   const { onProgress } = options;
   await using source = await openSource(reference, onProgress === undefined ? {} : { onProgress });
-  return pullFrom(repository, source, { ...options, tag });
+  return pullFrom(repository, source, { ...options, tag, name });
 }
 
-/** Like {@link pull}, from a source that is open already. */
+/**
+ * Like {@link pull}, from a source that is open already.
+ *
+ * @param options.name what the image is called in messages; its digest when left out
+ */
 export async function pullFrom(
   repository: Repository,
   source: ImageSource,
-  options: PullOptions & { tag: string },
+  options: PullOptions & { tag: string; name?: string },
 ): Promise<PullResult> {
   const tagFile = checkTag(options.tag);
   checkOptions(options);
@@ -134,7 +139,7 @@ export async function pullFrom(
   try {
     committed = await commitImage(repository, parts, { tagFile, formats, signal, onProgress });
   } catch (error) {
-    throw aboutImage(error, resolved.digest);
+    throw aboutImage(error, options.name ?? resolved.digest, resolved.digest);
   }
   return {
     manifestDigest: resolved.digest,
@@ -347,10 +352,10 @@ function announcedCompression(mediaType: string): Compression {
 }
 
 /** Says which image it was that the layers did not make. */
-function aboutImage(error: unknown, digest: Digest): unknown {
+function aboutImage(error: unknown, name: string, digest: Digest): unknown {
   if (!(error instanceof ComposefsError) || error.code !== "invalid" || error.digest !== undefined) return error;
   const { code, message, hint, path, cause } = error;
-  return new ComposefsError(code, `the image ${digest} cannot be built: ${message}`, {
+  return new ComposefsError(code, `the image ${name} cannot be built: ${message}`, {
     digest,
     cause: cause ?? error,
     ...(hint === undefined ? {} : { hint }),

@@ -27,9 +27,16 @@ export function listTags(repository: Repository): Tag[] {
 
 /** The manifest that a tag points to; undefined when there is no such tag. */
 export function findTag(repository: Repository, name: string): Digest | undefined {
+  return findTagRef(repository, name)?.manifestDigest;
+}
+
+/** The ref of a tag. Others may have made refs in subdirectories; those are found by the name they are listed under. */
+function findTagRef(repository: Repository, name: string): { file: string; manifestDigest: Digest } | undefined {
+  const refs = repository.refs("streams", TAG_PREFIX);
   const file = encodeTag(name);
-  const ref = repository.refs("streams", TAG_PREFIX).find((entry) => entry.name === file);
-  return ref === undefined ? undefined : digestOfStream(ref.target, "oci-manifest-");
+  const ref = refs.find((entry) => entry.name === file) ?? refs.find((entry) => decodeTag(entry.name) === name);
+  const manifestDigest = ref === undefined ? undefined : digestOfStream(ref.target, "oci-manifest-");
+  return ref === undefined || manifestDigest === undefined ? undefined : { file: ref.name, manifestDigest };
 }
 
 /** The error for a tag that does not exist; suggests the names that could have been meant. */
@@ -79,7 +86,8 @@ export async function tagImage(repository: Repository, manifest: string, name: s
  */
 export async function untagImage(repository: Repository, name: string): Promise<void> {
   repository.checkWritable();
-  if (findTag(repository, name) === undefined) throw unknownTag(repository, name);
-  repository.removeRef("streams", `${TAG_PREFIX}/${encodeTag(name)}`);
+  const ref = findTagRef(repository, name);
+  if (ref === undefined) throw unknownTag(repository, name);
+  repository.removeRef("streams", `${TAG_PREFIX}/${ref.file}`);
   await repository.barrier();
 }

@@ -381,6 +381,22 @@ describe("tags", () => {
     expect((await listImages(repository)).map(({ name }) => name)).toEqual(["c%2F", "os:latest"]);
   });
 
+  it("in subdirectories, which others make, are found and removed under the name they are listed by", async () => {
+    await using repository = await newRepository();
+    const { manifestDigest } = await pull(repository, twins().plain, { tag: "plain" });
+    repository.setRef("streams", "oci/sub/x", `oci-manifest-${manifestDigest}`);
+    repository.setRef(
+      "streams",
+      "oci/not-an-image",
+      `oci-layer-${(await openImage(repository, "plain")).layers[0]?.digest}`,
+    );
+    expect((await listImages(repository)).map(({ name }) => name)).toEqual(["plain", "sub/x"]);
+    expect((await openImage(repository, "sub/x")).manifest?.digest).toBe(manifestDigest);
+    await expect(openImage(repository, "not-an-image")).rejects.toMatchObject({ code: "not-found" });
+    await untagImage(repository, "sub/x");
+    expect((await listImages(repository)).map(({ name }) => name)).toEqual(["plain"]);
+  });
+
   it("that dangle are listed with the reason", async () => {
     await using repository = await newRepository();
     const { manifestDigest } = await pull(repository, twins().plain, { tag: "broken" });
