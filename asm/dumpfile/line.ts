@@ -79,34 +79,31 @@ function scanLine(line: usize, available: u32, state: LineState): bool {
   const carriageReturn = i8x16.splat(0x0d);
   const nul = i8x16.splat(0);
   let at = state.scanned;
-  while (at < available) {
+  for (; at < available; at += 16) {
     const bytes = v128.load(line + at);
+    const ends = i8x16.eq(bytes, lineFeed);
+    const spaces = i8x16.eq(bytes, space);
+    const escapes = i8x16.eq(bytes, backslash);
+    const forbidden = v128.or(i8x16.eq(bytes, carriageReturn), i8x16.eq(bytes, nul));
+    // Most of a line is digests and long names.
+    if (!v128.any_true(v128.or(v128.or(ends, spaces), v128.or(escapes, forbidden)))) continue;
     const remaining = available - at;
     let inside: u32 = remaining >= 16 ? 0xffff : (1 << remaining) - 1;
-    const ends = <u32>i8x16.bitmask(i8x16.eq(bytes, lineFeed)) & inside;
-    if (ends != 0) inside = (ends & -ends) - 1;
-    if (state.spaces < SPACES) {
-      let spaces = <u32>i8x16.bitmask(i8x16.eq(bytes, space)) & inside;
-      while (spaces != 0 && state.spaces < SPACES) {
-        state.add(at + <u32>ctz(spaces));
-        spaces &= spaces - 1;
-      }
+    const endBits = <u32>i8x16.bitmask(ends) & inside;
+    // Only what is before the line end belongs to the line.
+    if (endBits != 0) inside = (endBits & -endBits) - 1;
+    let spaceBits = <u32>i8x16.bitmask(spaces) & inside;
+    while (spaceBits != 0 && state.spaces < SPACES) {
+      state.add(at + <u32>ctz(spaceBits));
+      spaceBits &= spaceBits - 1;
     }
-    const special = v128.or(
-      i8x16.eq(bytes, backslash),
-      v128.or(i8x16.eq(bytes, carriageReturn), i8x16.eq(bytes, nul)),
-    );
-    if (v128.any_true(special)) {
-      if ((<u32>i8x16.bitmask(i8x16.eq(bytes, backslash)) & inside) != 0) state.hasEscape = true;
-      const forbidden = v128.or(i8x16.eq(bytes, carriageReturn), i8x16.eq(bytes, nul));
-      if ((<u32>i8x16.bitmask(forbidden) & inside) != 0) state.hasForbidden = true;
-    }
-    if (ends != 0) {
-      state.scanned = at + <u32>ctz(ends);
+    if ((<u32>i8x16.bitmask(escapes) & inside) != 0) state.hasEscape = true;
+    if ((<u32>i8x16.bitmask(forbidden) & inside) != 0) state.hasForbidden = true;
+    if (endBits != 0) {
+      state.scanned = at + <u32>ctz(endBits);
       return true;
     }
-    at += min<u32>(16, remaining);
   }
-  state.scanned = at;
+  state.scanned = available;
   return false;
 }

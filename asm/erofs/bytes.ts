@@ -45,6 +45,16 @@ export function commonPrefix(a: usize, aLength: u32, b: usize, bLength: u32): u3
   return i;
 }
 
+/** Position of the first byte of that value, or the length. May look at up to 15 bytes behind the end. */
+export function findByte(data: usize, length: u32, byte: u8): u32 {
+  const wanted = i8x16.splat(byte);
+  for (let i: u32 = 0; i < length; i += 16) {
+    const found = i8x16.eq(v128.load(data + i), wanted);
+    if (v128.any_true(found)) return min<u32>(i + <u32>ctz(i8x16.bitmask(found)), length);
+  }
+  return length;
+}
+
 const K1: u64 = 0x9e3779b97f4a7c15;
 const K2: u64 = 0xc2b2ae3d27d4eb4f;
 

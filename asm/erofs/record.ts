@@ -23,6 +23,7 @@
 // length of the name (4), length of the value (4), name, value. Names are as the user sees them, not escaped.
 
 import { Arena } from "./arena";
+import { findByte } from "./bytes";
 import { FailureCode, refuse, refuseMemory, say, sayNumber } from "./failure";
 import { MAX_PIECE } from "./input";
 import { refuseBelow } from "./locate";
@@ -222,7 +223,7 @@ function readLeaf(
     const limit = v2 ? MAX_TARGET_V2 : MAX_TARGET;
     if (payloadLength == 0) return refuse(FailureCode.SYNTAX, "PAYLOAD", "the target of the symlink is empty");
     if (payloadLength > limit) return refuseLength("PAYLOAD", "the target of the symlink is longer than ", limit);
-    if (hasNul(payload, payloadLength)) {
+    if (findByte(payload, payloadLength, 0) != payloadLength) {
       return refuse(FailureCode.SYNTAX, "PAYLOAD", "the target of the symlink holds a NUL byte");
     }
     return addWithBytes(writer, parent, name, nameLength, payload, payloadLength);
@@ -249,7 +250,7 @@ function readExternal(
   const flags = <u32>load<u8>(record, 5);
   const digest: usize = (flags & Flag.DIGEST) != 0 ? payload + payloadLength : 0;
   if (payloadLength > MAX_PATH) return refuseLength("PAYLOAD", "the path of the object is longer than ", MAX_PATH);
-  if (hasNul(payload, payloadLength)) return refuse(FailureCode.SYNTAX, "PAYLOAD", "the path holds a NUL byte");
+  if (findByte(payload, payloadLength, 0) != payloadLength) return refuse(FailureCode.SYNTAX, "PAYLOAD", "the path holds a NUL byte");
   // Dialect `c` stores nothing of an empty file but its metadata (docs/spec/erofs.md, 16 item 8).
   if (size == 0 && writer.dialectC) return addWithBytes(writer, parent, name, nameLength, 0, 0);
   const path: usize = payloadLength == 0 ? 0 : payload;
@@ -260,13 +261,6 @@ function readExternal(
   if (!addExternal(writer, parent, name, nameLength, size, digest, 0, 0)) return false;
   useObjectRedirect(lastLeaf, lastLeaf.data);
   return true;
-}
-
-function hasNul(bytes: usize, length: u32): bool {
-  for (let i: u32 = 0; i < length; i++) {
-    if (load<u8>(bytes + i) == 0) return true;
-  }
-  return false;
 }
 
 function refuseLength(field: string, message: string, limit: u32): bool {

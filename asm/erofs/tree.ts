@@ -1,7 +1,7 @@
 // The tree in the arena: entries (one name in one directory each) and inodes. An inode lies behind the entry that made
 // it, with its bytes (link target, content, digest) behind it, so that reading along the input order reads along memory.
 
-import { compareBytes } from "./bytes";
+import { compareBytes, findByte } from "./bytes";
 import { FailureCode, refuse, refuseMemory, say, sayBytes } from "./failure";
 import { XattrSet } from "./xattrs";
 import { Writer } from "./writer";
@@ -205,12 +205,9 @@ export function checkName(name: usize, length: u32): bool {
     refuse(FailureCode.PATH, "PATH", "a component of the path is ");
     return sayBytes(name, length);
   }
-  for (let i: u32 = 0; i < length; i++) {
-    const byte = load<u8>(name + i);
-    if (byte == 0) return refuse(FailureCode.PATH, "PATH", "a name holds a NUL byte");
-    if (byte == 0x2f) return refuse(FailureCode.PATH, "PATH", "a name holds a slash");
-  }
-  return true;
+  const slash = findByte(name, length, 0x2f);
+  if (slash != length) return refuse(FailureCode.PATH, "PATH", "a name holds a slash");
+  return findByte(name, length, 0) == length || refuse(FailureCode.PATH, "PATH", "a name holds a NUL byte");
 }
 
 /** Appends the names that the tree has for people. */

@@ -7,8 +7,6 @@ import { basename, dirname, join } from "node:path";
 import { isatty } from "node:tty";
 import { type DumpImageRequest, MkcomposefsError, parseMkcomposefs, USAGE } from "./mkcomposefs-options.ts";
 
-const PIECE = 1 << 20;
-
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(words: readonly string[]): Promise<number> {
@@ -42,7 +40,7 @@ async function build(request: DumpImageRequest): Promise<void> {
   const target = image === undefined ? undefined : openTarget(image);
   try {
     const sink = target === undefined ? undefined : (chunk: Uint8Array) => writeAll(target.fd, chunk);
-    const { id } = await writeImageFromDump(pieces(source), options, sink);
+    const { id } = await writeImageFromDump((area) => retrying(() => readSync(source, area)), options, sink);
     target?.commit();
     if (request.printDigest) writeAll(1, Buffer.from(`${id}\n`));
   } finally {
@@ -57,15 +55,6 @@ function openSource(path: string): number {
     return openSync(path, "r");
   } catch (error) {
     throw new MkcomposefsError(`open \`${path}\`: ${reason(error)}`);
-  }
-}
-
-function* pieces(fd: number): Generator<Uint8Array> {
-  const buffer = Buffer.allocUnsafe(PIECE);
-  for (;;) {
-    const count = retrying(() => readSync(fd, buffer, 0, PIECE, null));
-    if (count === 0) return;
-    yield buffer.subarray(0, count);
   }
 }
 

@@ -63,18 +63,50 @@ export function imageId(root: Directory, options: ImageOptions): WrittenImage {
 }
 
 /**
- * Writes the image of a dump (docs/spec/dumpfile.md), which may be split into chunks in any way.
+ * Dump text: chunks split in any way, or a function that fills the area it is given from the front and answers how many
+ * bytes it put there, 0 at the end. The function saves a copy of everything.
+ */
+export type DumpSource = Iterable<Uint8Array> | AsyncIterable<Uint8Array> | ((area: Uint8Array) => number);
+
+/**
+ * Writes the image of a dump (docs/spec/dumpfile.md).
  *
  * @throws ComposefsError `invalid` or `limit` for a dump that is refused; `line` and `path` say where
+ * @example
+ * ```ts
+ * const fd = openSync("tree.dump");
+ * const { id } = await writeImageFromDump((area) => readSync(fd, area), { version: 1, algorithm: "sha256" });
+ * ```
  */
 export async function writeImageFromDump(
-  source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  source: DumpSource,
   options: ImageOptions,
   sink: ImageSink = () => {},
 ): Promise<WrittenImage> {
   using writer = newWriter(options);
-  for await (const chunk of source) writer.push(chunk);
+  if (typeof source === "function") {
+    for (let n = source(dumpArea(writer)); n > 0; n = source(dumpArea(writer))) writer.advance(n);
+  } else {
+    for await (const chunk of source) pushDump(writer, chunk);
+  }
   return emit(writer, options, sink);
+}
+
+/** What is read at once: stays in the cache until it is parsed, and is large enough for the calls not to count. */
+const DUMP_PIECE = 256 << 10;
+
+function dumpArea(writer: ErofsWriter): Uint8Array {
+  return writer.window().subarray(0, DUMP_PIECE);
+}
+
+function pushDump(writer: ErofsWriter, chunk: Uint8Array): void {
+  for (let done = 0; done < chunk.length; ) {
+    const window = dumpArea(writer);
+    const n = Math.min(window.length, chunk.length - done);
+    window.set(chunk.subarray(done, done + n));
+    writer.advance(n);
+    done += n;
+  }
 }
 
 function newWriter(options: ImageOptions): ErofsWriter {
