@@ -1,6 +1,8 @@
 // From an error to what people read and the exit status (docs/spec/cli-cfsctl.md, section 13.4):
 // what failed in the user's own words, then what to do; the causes only with --verbose.
 
+import { OutputError } from "./output.ts";
+
 /** The call itself is wrong; exit status 2. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
@@ -31,6 +33,7 @@ export function describeFailure(error: unknown): Failure {
       status: error.code === "usage" ? 2 : 1,
     };
   }
+  if (error instanceof OutputError) return { code: "io", message: error.message, hint: undefined, status: 1 };
   if (error instanceof Error && isSystemError(error)) {
     // "ENOENT: no such file or directory, open '/x'"
     const [, why = error.message, call = ""] = /^[A-Z0-9]+: ([^,]+)(?:, (\w+))?/.exec(error.message) ?? [];

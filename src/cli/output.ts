@@ -1,13 +1,17 @@
-// stdout: data and nothing else, with back-pressure. A reader that goes away (`| head`) ends the program in silence.
+// stdout: data and nothing else, with back-pressure. A reader that goes away (`| head`) ends the program in silence; any
+// other failure to write is a failure of the command.
 
 /** Where a command writes its result. */
 export class Output {
   readonly #stream: NodeJS.WriteStream;
   readonly #signal: AbortSignal;
+  #failure: Error | undefined;
+  #failed: ((error: Error) => void) | undefined;
 
   constructor(stream: NodeJS.WriteStream, signal: AbortSignal) {
     this.#stream = stream;
     this.#signal = signal;
+    stream.on("error", (error: NodeJS.ErrnoException) => this.#fail(error));
   }
 
   /** Whether a person reads along. */
@@ -21,15 +25,12 @@ export class Output {
    */
   async write(data: Uint8Array | string): Promise<void> {
     this.#signal.throwIfAborted();
-    if (typeof data !== "string") {
-      await new Promise<void>((resolve) => {
-        this.#stream.write(data, () => resolve());
-      });
-    } else if (!this.#stream.write(data)) {
-      await new Promise<void>((resolve) => {
-        this.#stream.once("drain", resolve);
-      });
-    }
+    if (this.#failure !== undefined) throw this.#failure;
+    await this.#outcome((done) => {
+      if (typeof data !== "string") this.#stream.write(data, done);
+      else if (this.#stream.write(data)) done();
+      else this.#stream.once("drain", done);
+    });
   }
 
   /** One line of text. */
@@ -44,10 +45,43 @@ export class Output {
 
   /** Resolves when all that was written has left the process. */
   async flush(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#stream.write("", () => resolve());
+    if (this.#failure !== undefined) return;
+    await this.#outcome((done) => {
+      this.#stream.write("", done);
     });
   }
+
+  async #outcome(start: (done: (error?: Error | null) => void) => void): Promise<void> {
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#failed = reject;
+        start((error) => (error ? reject(error) : resolve()));
+      });
+    } catch (error) {
+      // Some runtimes throw where others report an event.
+      throw this.#fail(error as NodeJS.ErrnoException);
+    } finally {
+      this.#failed = undefined;
+    }
+  }
+
+  #fail(error: NodeJS.ErrnoException): Error {
+    if (error.code === "EPIPE") process.exit(0);
+    this.#failure ??= new OutputError(`writing the result: ${reason(error)}`, { cause: error });
+    this.#failed?.(this.#failure);
+    return this.#failure;
+  }
+}
+
+/** The result could not be written. */
+export class OutputError extends Error {
+  override readonly name = "OutputError";
+}
+
+// "ENOSPC: no space left on device, write" on Node and Bun, "No space left on device (os error 28)" on Deno.
+function reason(error: NodeJS.ErrnoException): string {
+  const text = error.message.replace(/^[A-Z0-9]+: /, "").replace(/, \w+$| \(os error \d+\)$/, "");
+  return text.charAt(0).toLowerCase() + text.slice(1);
 }
 
 // Sizes may be bigint; JSON numbers hold them exactly up to 2^53, beyond that the digits matter more than the type.

@@ -14,7 +14,8 @@ import { type Interruption, listenForSignals } from "./signals.ts";
 
 /** Runs the words after the program's name and ends the process with the right status. */
 export async function run(words: readonly string[]): Promise<void> {
-  endQuietlyOnClosedPipe();
+  // Nobody listening to remarks is no reason to stop.
+  process.stderr.on("error", () => undefined);
   const state: { renderer?: Renderer; json: boolean; verbose: boolean; command?: Command } = {
     json: wantsJsonProgress(words),
     verbose: words.includes("--verbose") || words.includes("-v"),
@@ -158,18 +159,12 @@ function wantsJsonProgress(words: readonly string[]): boolean {
   );
 }
 
-// A reader that goes away (`| head`) has what it wanted. Nobody listening to remarks is no reason to stop.
-function endQuietlyOnClosedPipe(): void {
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(0);
-    throw error;
-  });
-  process.stderr.on("error", () => undefined);
-}
-
 async function flushAndExit(out: Output, status: number): Promise<void> {
   process.exitCode = status;
-  await out.flush();
+  await out.flush().catch((error: unknown) => {
+    status ||= 1;
+    report(describeFailure(error), false);
+  });
   await new Promise<void>((resolve) => {
     process.stderr.write("", () => resolve());
   });

@@ -121,6 +121,17 @@ describe("a reader that goes away", () => {
   });
 });
 
+describe.skipIf(!existsSync("/dev/full"))("a full disk under stdout", () => {
+  it("is a failure with a reason, not a crash", async () => {
+    const line = `"$NODE" "$PROGRAM" --help > /dev/full; echo $?`;
+    const { stdout, stderr } = await sh("bash", ["--norc", "-c", line], {
+      env: { PATH: process.env["PATH"], NODE: process.execPath, PROGRAM: COMPOSEFS },
+    });
+    expect(stderr).toBe("composefs: writing the result: no space left on device\n");
+    expect(stdout).toBe("1\n");
+  });
+});
+
 describe("colours", () => {
   // `script` gives the program a terminal.
   const onTerminal = async (env: Record<string, string>, ...words: string[]) => {
