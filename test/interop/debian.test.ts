@@ -22,6 +22,8 @@ const lines = (text: string) => text.split("\n").filter((line) => line !== "");
 const sha256 = (data: Uint8Array) => `sha256:${createHash("sha256").update(data).digest("hex")}`;
 const cfsctl = (repository: string, ...args: string[]) => peerOutput("cfsctl", ["--repo", repository, ...args]);
 const composefs = (repository: string, ...args: string[]) => composefsOutput(["--repo", repository, ...args]);
+const inspectByUs = (repository: string) => JSON.parse(composefs(repository, "oci", "inspect", "debian")) as Inspected;
+const inspectByThem = (repository: string) => JSON.parse(cfsctl(repository, "oci", "inspect", "debian")) as Inspected;
 /** "N new + M already present objects" as numbers. */
 function objectCounts(output: string): { created: number; present: number } {
   const found = /(\d+) new \+ (\d+) already present/.exec(output);
@@ -44,11 +46,6 @@ describeWithPeers(["cfsctl", "mmdebstrap", "zstd"], "a Debian root", () => {
   describe.each(["sha512", "sha256"] as const)("%s", (algorithm) => {
     let ours: string;
     let theirs: string;
-    const inspectByUs = (repository: string) =>
-      JSON.parse(composefs(repository, "oci", "inspect", "debian")) as Inspected;
-    const inspectByThem = (repository: string) =>
-      JSON.parse(cfsctl(repository, "oci", "inspect", "debian")) as Inspected;
-
     beforeAll(() => {
       ours = join(folder, `ours-${algorithm}`);
       theirs = join(folder, `theirs-${algorithm}`);

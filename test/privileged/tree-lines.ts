@@ -56,8 +56,8 @@ function shownXattrs(mode: number, xattrs: ReadonlyMap<string, string>): Map<str
   const type = mode & FILE_TYPE;
   for (const [name, value] of xattrs) {
     if (!/^(user|trusted|security)\./.test(name)) continue;
-    if (/^(user|trusted|security|trusted\.overlay)\.$/.test(name)) shown.set(name, "!EINVAL");
-    else if (name.startsWith("user.") && type !== REGULAR && type !== DIRECTORY) shown.set(name, "!ENODATA");
+    if (name.startsWith("user.") && type !== REGULAR && type !== DIRECTORY) shown.set(name, "!ENODATA");
+    else if (/^(user|trusted|security|trusted\.overlay)\.$/.test(name)) shown.set(name, "!EINVAL");
     else shown.set(name, value);
   }
   return shown;
@@ -95,6 +95,8 @@ export function mountLines(root: string, content: ContentCheck): string[] {
     try {
       stat = lstatSync(full, { bigint: true });
     } catch (error) {
+      // A whiteout below the root is listed, and then there is no such name.
+      if ((error as { code?: string }).code === "ENOENT") return;
       lines.push(`${printable(path)} !${(error as { code?: string }).code}`);
       return;
     }
@@ -128,21 +130,21 @@ export function mountLines(root: string, content: ContentCheck): string[] {
 /**
  * The lines that a mount of the dumped tree must give.
  *
- * @param version format of the image: 2 holds whole seconds only, 0 and 1 turn whiteouts into marked empty files
- *   (docs/spec/erofs.md, section 7)
+ * @param version format of the image: 2 holds whole seconds only and whiteouts that hide themselves, 0 and 1 turn those into
+ *   marked empty files (docs/spec/erofs.md, section 7)
  */
 export function dumpLines(dump: Map<string, DumpEntry>, version: 0 | 1 | 2, content: ContentCheck): string[] {
   const whiteoutParents = new Set<string>();
-  const isWhiteout = (entry: DumpEntry) =>
-    version !== 2 && (entry.mode & FILE_TYPE) === CHARACTER_DEVICE && entry.rdev === 0;
+  const isWhiteout = (entry: DumpEntry) => (entry.mode & FILE_TYPE) === CHARACTER_DEVICE && entry.rdev === 0;
   for (const [path, entry] of dump) {
-    if (isWhiteout(entry)) whiteoutParents.add(path.slice(0, path.lastIndexOf("/")) || "/");
+    if (version !== 2 && isWhiteout(entry)) whiteoutParents.add(path.slice(0, path.lastIndexOf("/")) || "/");
   }
   const firstNames = new Map<DumpEntry, string>();
   // A walk goes into a directory before its next sibling: compare component by component.
   const paths = [...dump.keys()].toSorted((a, b) => (a.replaceAll("/", "\0") < b.replaceAll("/", "\0") ? -1 : 1));
-  return paths.map((path) => {
+  return paths.flatMap((path) => {
     const entry = dump.get(path) as DumpEntry;
+    if (version === 2 && isWhiteout(entry)) return [];
     if (!firstNames.has(entry)) firstNames.set(entry, path);
     if (isNullFile(entry)) return `${printable(path)} !EIO`;
     const xattrs = new Map(entry.xattrs);
