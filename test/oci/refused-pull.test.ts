@@ -345,6 +345,29 @@ describe("wrong input", () => {
   });
 });
 
+describe("progress", () => {
+  it("tells of every layer, the config and the image, from start to end", async () => {
+    await using repository = await newRepository();
+    const events: ProgressEvent[] = [];
+    const options = { tag: "t", platform, onProgress: (event: ProgressEvent) => void events.push(event) };
+    const reference = `oci:${copyOf("03-hardlinks")}`;
+    await pull(repository, reference, options);
+    const started = events.flatMap((event) => (event.type === "start" ? [event.id] : []));
+    const ended = events.flatMap((event) => (event.type === "done" ? [event.id] : []));
+    expect(started).toHaveLength(5);
+    expect(new Set(ended)).toEqual(new Set(started));
+    for (const { type, ...event } of events) {
+      if (type !== "advance" || !("done" in event)) continue;
+      expect(event.done).toBeLessThanOrEqual(event.total ?? 0);
+    }
+    events.length = 0;
+    await pull(repository, reference, options);
+    expect(events.filter((event) => event.type === "done")).toEqual(
+      Array.from({ length: 4 }, () => expect.objectContaining({ skipped: true })),
+    );
+  });
+});
+
 describe("forgiven input", () => {
   it("a media type that names another compression is noted", async () => {
     await using repository = await newRepository();
