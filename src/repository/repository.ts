@@ -11,7 +11,7 @@ import type { SplitstreamWriter } from "../splitstream/write.ts";
 import { catStream } from "./cat.ts";
 import { type InitOptions, type InitResult, initRepository } from "./init.ts";
 import { objectTarget, putLink, removeLink, walkLinks } from "./links.ts";
-import { algorithmName, effectiveFormats, type ErofsFormat, type Meta } from "./meta.ts";
+import { effectiveFormats, type ErofsFormat, type Meta } from "./meta.ts";
 import { type Category, checkEntryName, checkRefName } from "./names.ts";
 import type { StoredObject } from "./object-read.ts";
 import { type ObjectSink, ObjectStore, type PutResult } from "./object-store.ts";
@@ -369,9 +369,4 @@ export class Repository implements AsyncDisposable {
   #checkOpen(): void {
     if (this.#closed) throw new ComposefsError("internal", `the repository ${this.path} is closed already`);
   }
-}
-
-/** One line that describes a configuration, for people. */
-export function describeRepository(repository: Pick<Repository, "algorithm" | "secure" | "formats">): string {
-  return `${algorithmName(repository.algorithm)}, ${repository.secure ? "fs-verity required" : "insecure"}, image format ${repository.formats.join("+")}`;
 }

@@ -14,9 +14,6 @@ export const MANIFEST = "ocimanif" satisfies ContentType;
 /** A layer of an artifact that is no tar: one external chunk. */
 export const BLOB = "oci_blob" satisfies ContentType;
 
-/** Largest tar file that is kept inline, in bytes; larger ones are external (section 4.2). */
-export const INLINE_LIMIT = 64;
-
 /** The type as text: the 8 characters where they are printable ASCII, else `0x` and 16 hex digits. */
 export function contentTypeName(bytes: Uint8Array): string {
   if (bytes.every((byte) => byte > 32 && byte < 127)) return String.fromCharCode(...bytes);
