@@ -30,3 +30,11 @@ it("zlib takes its gzip layer, and every layer is the archive that the config pr
   expect(archive.length).toBe(71_168);
   expect(archive.subarray(0, 4).toString()).toBe("usr/");
 });
+
+it("the README shows what a pull of it prints", () => {
+  const readme = readFileSync(fileURLToPath(new URL("../../README.md", import.meta.url)), "utf8");
+  const { id } = JSON.parse(readFileSync(join(EXAMPLE, "../expected.json"), "utf8")) as { id: string };
+  const index = JSON.parse(readFileSync(join(EXAMPLE, "index.json"), "utf8")) as { manifests: { digest: string }[] };
+  expect(readme).toContain(`\nmanifest ${index.manifests[0]?.digest}\n`);
+  expect(readme).toContain(`\nimage    ${id}\n`);
+});
