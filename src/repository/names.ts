@@ -46,16 +46,6 @@ export function relativeTarget(link: string, target: string): string {
   return "../".repeat(from.length - common) + to.slice(common).join("/");
 }
 
-/** The one component that an OCI tag is stored as: `%` and `/` are escaped, nothing else. */
-export function encodeTag(tag: string): string {
-  return tag.replace(/%/g, "%25").replace(/\//g, "%2F");
-}
-
-/** The tag of a stored component, in a single pass; other escapes stay as they are. */
-export function decodeTag(component: string): string {
-  return component.replace(/%(25|2F)/g, (escape) => (escape === "%25" ? "%" : "/"));
-}
-
 function checkComponents(name: string, what: string): void {
   const fail = (reason: string) =>
     new ComposefsError("usage", `${what} ${JSON.stringify(name)} ${reason}`, {

@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { encodeTag } from "../../src/repository/names.ts";
+import { encodeTag } from "../../src/oci/tag-name.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import { SplitstreamWriter } from "../../src/splitstream/write.ts";
 import { describeWithPeers, runPeer } from "../peer.ts";
