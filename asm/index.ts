@@ -14,4 +14,5 @@ export { cabi_realloc } from "./abi/memory";
 export { postReturn } from "./abi/return-area";
 export * from "./fsverity/exports";
 export * from "./erofs/exports";
+export * from "./erofs-read/exports";
 export * from "./fsverity/raw";

@@ -7,6 +7,7 @@ import { Transform } from "assemblyscript/transform";
 const INTERFACES = {
   "asm/fsverity/exports": "composefs:core/fsverity@0.1.0",
   "asm/erofs/exports": "composefs:core/erofs@0.1.0",
+  "asm/erofs-read/exports": "composefs:core/erofs-reader@0.1.0",
 };
 
 const POST_RETURN = "asm/abi/return-area/postReturn";

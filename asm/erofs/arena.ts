@@ -6,8 +6,8 @@ const HEADER: usize = 16;
 const MIN_SEGMENT: usize = 1 << 18;
 const MAX_SEGMENT: usize = 1 << 28;
 
-/** The largest single request: keeps all sums below far from 2^32. */
-export const MAX_REQUEST: usize = 1 << 30;
+/** The largest single request, a little over 3 GiB: no sum below reaches 2^32. */
+export const MAX_REQUEST: usize = (3 << 30) + (1 << 20);
 
 @unmanaged
 class Segment {

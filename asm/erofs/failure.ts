@@ -100,7 +100,7 @@ function hexDigit(value: u32): u8 {
 }
 
 /** Writes one byte as in dumps (docs/spec/dumpfile.md, 6.2); answers the length, at most 4. */
-function storeEscaped(to: usize, byte: u32): u32 {
+export function storeEscaped(to: usize, byte: u32): u32 {
   let named: u32 = 0;
   if (byte == 0x5c) named = 0x5c;
   else if (byte == 0x0a) named = 0x6e;

@@ -2,7 +2,8 @@
 
 import type { Algorithm, ObjectId } from "../bytes/algorithm.ts";
 import { toHex } from "../bytes/hex.ts";
-import { ComposefsError, type ErrorCode, type ErrorDetails } from "../error.ts";
+import { ComposefsError, type ErrorDetails } from "../error.ts";
+import { coreFailure, failureCode, shownPath } from "./failure.ts";
 import { type Core, coreBytes, inCore, newCore } from "./load.ts";
 
 /** The composefs_version of an image: 0 and 1 are what the C tools write, 2 is the older form of composefs-rs. */
@@ -35,15 +36,6 @@ export interface ImageSummary {
 }
 
 type Kind = "dump" | "records";
-
-/** `failure` of asm/core.wit. */
-interface Failure {
-  code: string;
-  line: bigint;
-  field: string;
-  path: string;
-  message: string;
-}
 
 /** An instance whose last writer was small: the next small writer saves making one. */
 let idle: Core | undefined;
@@ -149,14 +141,11 @@ export class ErofsWriter implements Disposable {
   }
 }
 
-/** What each `failure-code` is to programs. All that is not listed is `invalid`. */
-const CODES: Record<string, ErrorCode> = { limit: "limit", memory: "limit", state: "usage" };
-
 /** The error of a refusal of the core; undefined if it is something else. */
 function refusal(error: unknown): ComposefsError | undefined {
-  const failure = (error as { payload?: Partial<Failure> } | null)?.payload;
-  if (typeof failure !== "object" || failure === null || typeof failure.message !== "string") return undefined;
-  const { code = "", line = 0n, field = "", path = "", message } = failure;
+  const failure = coreFailure(error);
+  if (failure === undefined) return undefined;
+  const { line, field, path, message } = failure;
   const details: ErrorDetails = {};
   const where: string[] = [];
   if (line !== 0n) {
@@ -166,8 +155,8 @@ function refusal(error: unknown): ComposefsError | undefined {
   if (field !== "") where.push(field);
   if (path !== "") {
     details.path = path;
-    where.push(path.length > 200 ? `${path.slice(0, 200)}...` : path);
+    where.push(shownPath(path));
   }
   const text = where.length === 0 ? message : `${where.join(", ")}: ${message}`;
-  return new ComposefsError(CODES[code] ?? "invalid", text, details);
+  return new ComposefsError(failureCode(failure), text, details);
 }

@@ -8,6 +8,7 @@ import { ComposefsError } from "../error.ts";
 type Binding = typeof import("./generated/core.js");
 type FsverityInterface = ReturnType<Binding["instantiate"]>["fsverity"];
 type ErofsInterface = ReturnType<Binding["instantiate"]>["erofs"];
+type ErofsReaderInterface = ReturnType<Binding["instantiate"]>["erofsReader"];
 
 /** The compiled core modules by file name. They can be sent to another thread, which saves it the compilation. */
 export type CoreModules = Record<string, WebAssembly.Module>;
@@ -41,6 +42,7 @@ export interface RawExports {
 export interface Core {
   readonly fsverity: FsverityInterface;
   readonly erofs: ErofsInterface;
+  readonly erofsReader: ErofsReaderInterface;
   readonly raw: RawExports;
   /** Its linear memory. Any call may grow it, which detaches all views; see {@link coreBytes}. */
   readonly memory: WebAssembly.Memory;
@@ -98,7 +100,13 @@ export function newCore(): Core {
     },
   );
   if (exports === undefined) throw new ComposefsError("internal", "the core exports no memory");
-  return { fsverity: root.fsverity, erofs: root.erofs, raw: exports, memory: exports.memory };
+  return {
+    fsverity: root.fsverity,
+    erofs: root.erofs,
+    erofsReader: root.erofsReader,
+    raw: exports,
+    memory: exports.memory,
+  };
 }
 
 /** A view of the core's memory. Valid until the next call into that instance. */
