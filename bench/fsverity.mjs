@@ -1,0 +1,100 @@
+// fs-verity digests of whole files: `composefs measure-file` and `fsverity digest` as processes in turns, start-up included.
+//
+//   node bench/fsverity.mjs [--json] [--quick] [--runs N]
+//
+// The files lie on a memory file system and are warm. A ratio above 1 means that we are faster.
+
+import { execFileSync, spawnSync } from "node:child_process";
+import { randomFillSync } from "node:crypto";
+import { closeSync, existsSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const PROGRAM = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
+const MEBIBYTE = 1 << 20;
+
+const WAYS = [
+  { name: "native, 1 thread", hash: "native", jobs: 1 },
+  { name: "wasm, 1 thread", hash: "wasm", jobs: 1 },
+  { name: "native, 2 threads", hash: "native", jobs: 2 },
+  { name: "wasm, 2 threads", hash: "wasm", jobs: 2 },
+];
+
+function makeFile(path, size) {
+  const fd = openSync(path, "w");
+  const piece = randomFillSync(Buffer.alloc(MEBIBYTE));
+  for (let done = 0; done < size; done += MEBIBYTE) {
+    // Random enough: hashing does not depend on the content.
+    piece.writeDoubleLE(done, 0);
+    writeSync(fd, piece);
+  }
+  closeSync(fd);
+}
+
+/** Seconds of wall time, and what the command printed. */
+function timed(command, args, env = {}) {
+  const start = performance.now();
+  const { status, stdout, stderr } = spawnSync(command, args, {
+    encoding: "utf8",
+    env: { ...process.env, ...env },
+  });
+  if (status !== 0) throw new Error(`${command} ${args.join(" ")} failed: ${stderr}`);
+  return { seconds: (performance.now() - start) / 1000, output: stdout.trim() };
+}
+
+const ours = ({ hash, jobs }, algorithm, path) =>
+  timed(process.execPath, [PROGRAM, "measure-file", "--hash", algorithm, "--jobs", String(jobs), path], {
+    COMPOSEFS_HASH: hash,
+  });
+
+const peer = (algorithm, path) => timed("fsverity", ["digest", "--compact", `--hash-alg=${algorithm}`, path]);
+
+const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+
+/** Medians of runs in turns. Each ratio is of neighbours in time, so that other load on the machine weighs on both. */
+function compare(way, algorithm, path, runs) {
+  const pairs = Array.from({ length: runs }, () => {
+    const theirs = peer(algorithm, path);
+    const own = ours(way, algorithm, path);
+    if (theirs.output !== own.output) throw new Error(`${way.name}: digest ${own.output}, expected ${theirs.output}`);
+    return { ours: own.seconds, peer: theirs.seconds };
+  });
+  return {
+    ours: median(pairs.map((pair) => pair.ours)),
+    peer: median(pairs.map((pair) => pair.peer)),
+    ratio: median(pairs.map((pair) => pair.peer / pair.ours)),
+  };
+}
+
+const flags = process.argv.slice(2);
+const runs = Number(flags[flags.indexOf("--runs") + 1] ?? Number.NaN) || 5;
+const sizes = flags.includes("--quick") ? [64] : [64, 1024];
+
+try {
+  execFileSync("fsverity", ["--version"]);
+} catch {
+  console.error("bench/fsverity: the peer `fsverity` is missing (Debian package fsverity)");
+  process.exit(1);
+}
+const folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "bench-fsverity-"));
+try {
+  const results = [];
+  for (const size of sizes) {
+    const path = join(folder, "file");
+    makeFile(path, size * MEBIBYTE);
+    for (const algorithm of ["sha256", "sha512"]) {
+      for (const way of WAYS) {
+        const { ours: own, peer: theirs, ratio } = compare(way, algorithm, path, runs);
+        const name = `fs-verity ${algorithm}, ${size} MiB, ${way.name}`;
+        results.push({ name, ours: own, peer: theirs, ratio, unit: "s" });
+        if (!flags.includes("--json")) {
+          console.log(`${name.padEnd(46)} ${own.toFixed(3)} s  ${theirs.toFixed(3)} s  ${ratio.toFixed(2)}`);
+        }
+      }
+    }
+  }
+  if (flags.includes("--json")) console.log(JSON.stringify(results, undefined, 2));
+} finally {
+  rmSync(folder, { recursive: true });
+}
