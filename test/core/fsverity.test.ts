@@ -69,7 +69,7 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 
 describe.each(["native", "wasm"] as const)("%s back end", (choice) => {
   beforeEach(() => chooseBackend(choice));
-  afterEach(() => chooseBackend("auto"));
+  afterEach(() => chooseBackend(undefined));
 
   test.each(ALGORITHMS)("is the one in use for %s", (algorithm) => {
     expect(backend(algorithm).name).toBe(choice);
@@ -214,7 +214,7 @@ describe("choice of the back end", () => {
   afterEach(() => {
     if (saved === undefined) delete process.env["COMPOSEFS_HASH"];
     else process.env["COMPOSEFS_HASH"] = saved;
-    chooseBackend("auto");
+    chooseBackend(undefined);
   });
 
   test("the environment forces one or is refused", () => {
@@ -297,5 +297,5 @@ test("a trap becomes an internal error, and the next use has a fresh core", () =
   expect(fsverityDigest("sha256", Buffer.from("hello world"))).toBe(
     "1e2eaa4202d750a41174ee454970b92c1bc2f925b1e35076d8c7d5f56362ba64",
   );
-  chooseBackend("auto");
+  chooseBackend(undefined);
 });
