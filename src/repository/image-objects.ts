@@ -5,7 +5,7 @@ import { imageObjectList } from "../image/object-list.ts";
 import type { Repository } from "./repository.ts";
 
 /** No image is larger (docs/spec/erofs.md, section 17). */
-const MAX_IMAGE_BYTES = 1 << 30;
+export const MAX_IMAGE_BYTES = 1 << 30;
 
 /**
  * The objects that an image refers to, sorted. The image itself is verified, the objects are not looked at.

@@ -333,6 +333,32 @@ export class Repository implements AsyncDisposable {
     syscalls().syncfs(this.#directory.fd, this.path);
   }
 
+  /**
+   * Runs an action while nobody else has the repository open, in this or another process; then the lock is shared again.
+   * What was read before must be read anew: others may have had the lock in between.
+   *
+   * @throws ComposefsError `locked`, `aborted`
+   */
+  async withExclusiveLock<T>(wait: LockWait, action: () => Promise<T>): Promise<T> {
+    this.#checkOpen();
+    const others = (handles.get(this.#key) ?? 1) - 1;
+    if (others > 0)
+      throw new ComposefsError(
+        "locked",
+        `this process has the repository ${this.path} open ${others} more time${others > 1 ? "s" : ""}`,
+        { path: this.path, hint: "close the other handles first" },
+      );
+    const { fd } = this.#directory;
+    try {
+      await syscalls().flock(fd, "exclusive", wait);
+      this.store.forget();
+      return await action();
+    } finally {
+      this.store.forget();
+      await this.#shareLock(wait.signal);
+    }
+  }
+
   /** Releases the lock. Harmless when called again. */
   async close(): Promise<void> {
     if (this.#closed) return;
@@ -345,6 +371,17 @@ export class Repository implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  // An attempt at the exclusive lock that failed has lost the shared one, too. Whoever does not get it back is closed.
+  async #shareLock(signal: AbortSignal | undefined): Promise<void> {
+    const { fd } = this.#directory;
+    if (syscalls().tryLock(fd, "shared")) return;
+    try {
+      await syscalls().flock(fd, "shared", signal ? { signal } : {});
+    } catch {
+      await this.close();
+    }
   }
 
   #streamObject(name: string): ObjectId {

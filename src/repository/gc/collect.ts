@@ -1,0 +1,163 @@
+// Garbage collection: takes the lock, makes the plan, carries it out (docs/spec/repository.md, section 9).
+
+import { lstatSync, readdirSync, rmdirSync, unlinkSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { ComposefsError, systemError, throwIfAborted } from "../../error.ts";
+import type { ProgressListener } from "../../progress.ts";
+import type { LockWait } from "../../runtime/syscalls.ts";
+import type { Repository } from "../repository.ts";
+import { TEMPORARY_META, takeInventory } from "./inventory.ts";
+import { type GcPlan, objectBytes, planCollection } from "./plan.ts";
+import { reach } from "./reach.ts";
+import { referenceReader } from "./references.ts";
+
+/** Options of {@link collectGarbage}. */
+export interface GcOptions {
+  /** Only make the plan; other processes may go on meanwhile. */
+  dryRun?: boolean;
+  /** Content ids and image ids to keep besides what refs keep; unknown ones are an error. */
+  roots?: readonly string[];
+  /** How long to wait for other users of the repository to end. */
+  lock?: LockWait;
+  signal?: AbortSignal;
+  onProgress?: ProgressListener;
+}
+
+/** What was done, or would be done by a run that is not dry. */
+export interface GcResult {
+  dryRun: boolean;
+  plan: GcPlan;
+  /** Sum of the apparent sizes of the removed objects. */
+  objectBytes: number;
+  /** Empty directories that were removed. */
+  directories: string[];
+}
+
+/**
+ * Removes everything that no ref reaches. Waits for all other users of the repository; they wait until it is done.
+ *
+ * @throws ComposefsError `corrupt` when the walk was incomplete: nothing is removed then; `locked` when the lock was not
+ * free in time; `not-found` for an unknown root
+ */
+export async function collectGarbage(repository: Repository, options: GcOptions = {}): Promise<GcResult> {
+  if (options.dryRun) {
+    const plan = await makePlan(repository, options);
+    return { dryRun: true, plan, objectBytes: objectBytes(plan), directories: [] };
+  }
+  repository.checkWritable();
+  return repository.withExclusiveLock(
+    { ...(options.signal ? { signal: options.signal } : {}), ...options.lock },
+    async () => {
+      const plan = await makePlan(repository, options);
+      if (plan.problems.length > 0) throw incomplete(plan);
+      const directories = await execute(repository, plan, options);
+      return { dryRun: false, plan, objectBytes: objectBytes(plan), directories };
+    },
+  );
+}
+
+/** The error of a collection whose walk was incomplete. */
+export function incomplete(plan: GcPlan): ComposefsError {
+  const [first] = plan.problems;
+  const more = plan.problems.length > 1 ? ` (and ${plan.problems.length - 1} more)` : "";
+  return new ComposefsError(
+    "corrupt",
+    `nothing was deleted, because not everything that is in use could be found: ${first?.path}: ${first?.message}${more}`,
+    {
+      ...(first ? { path: first.path } : {}),
+      hint: "`composefs gc --dry-run` lists all reasons; pull the image again, remove the name, or run `composefs fsck --repair`",
+    },
+  );
+}
+
+async function makePlan(repository: Repository, { roots, signal, onProgress }: GcOptions): Promise<GcPlan> {
+  throwIfAborted(signal);
+  onProgress?.({ type: "start", id: "gc", kind: "objects", label: "finding what is in use" });
+  const inventory = takeInventory(repository.path, repository.algorithm);
+  inventory.temporaries = inventory.temporaries.filter((path) => isStale(repository.path, path));
+  const reached = await reach(inventory, referenceReader(repository.store, signal), roots);
+  throwIfAborted(signal);
+  const plan = planCollection(inventory, reached, (path) => fileSize(join(repository.path, path)));
+  onProgress?.({ type: "done", id: "gc" });
+  return plan;
+}
+
+// Links first: an object must never be gone while its name is there, at whatever point a crash comes.
+async function execute(repository: Repository, plan: GcPlan, { signal, onProgress }: GcOptions): Promise<string[]> {
+  const root = repository.path;
+  const links = [...plan.images, ...plan.streams];
+  for (const link of links) remove(root, link);
+  if (links.length > 0) await repository.barrier();
+  const total = plan.objects.length;
+  onProgress?.({ type: "start", id: "remove", kind: "objects", label: "removing objects", total });
+  const directories = new Set<string>();
+  try {
+    for (const [index, { path }] of plan.objects.entries()) {
+      throwIfAborted(signal);
+      remove(root, path);
+      directories.add(dirname(path));
+      if (index % 1024 === 1023) {
+        onProgress?.({ type: "advance", id: "remove", done: index + 1, total });
+        // Lets a signal come through.
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+  } finally {
+    repository.store.forget();
+  }
+  for (const { path } of plan.temporaries) remove(root, path);
+  onProgress?.({ type: "done", id: "remove" });
+  const removed = [...directories].filter((directory) => removeEmpty(join(root, directory)));
+  for (const category of ["streams", "images"]) removed.push(...removeEmptyBelow(root, `${category}/refs`));
+  return removed.toSorted();
+}
+
+// A writer of meta.json takes no lock, so its file is left alone for an hour, or when the clock has gone back.
+function isStale(root: string, path: string): boolean {
+  if (!path.startsWith(TEMPORARY_META)) return true;
+  const stat = lstatSync(join(root, path), { throwIfNoEntry: false });
+  return stat !== undefined && Math.abs(Date.now() - stat.mtimeMs) > 3_600_000;
+}
+
+function fileSize(path: string): number | undefined {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined || stat.isDirectory()) return undefined;
+  return stat.isSymbolicLink() ? 0 : stat.size;
+}
+
+function remove(root: string, path: string): void {
+  try {
+    unlinkSync(join(root, path));
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== "ENOENT") throw systemError(error, `removing ${path}`, join(root, path));
+  }
+}
+
+function removeEmpty(path: string): boolean {
+  try {
+    rmdirSync(path);
+    return true;
+  } catch {
+    // Not empty.
+    return false;
+  }
+}
+
+// Directories of refs that became empty, innermost first; `refs` itself stays.
+function removeEmptyBelow(root: string, directory: string): string[] {
+  const removed: string[] = [];
+  let names: string[];
+  try {
+    names = readdirSync(join(root, directory), { withFileTypes: true }).flatMap((entry) =>
+      entry.isDirectory() ? [entry.name] : [],
+    );
+  } catch {
+    return removed;
+  }
+  for (const name of names) {
+    const path = `${directory}/${name}`;
+    removed.push(...removeEmptyBelow(root, path));
+    if (removeEmpty(join(root, path))) removed.push(path);
+  }
+  return removed;
+}
