@@ -19,8 +19,11 @@ import { parsePlatform } from "../../src/oci/platform.ts";
 import { pull } from "../../src/oci/pull.ts";
 import { untagImage } from "../../src/oci/tags.ts";
 import { Repository } from "../../src/repository/repository.ts";
-import { goldenImages, unpackLayout, type GoldenImage } from "../oci/golden-layouts.ts";
+import { goldensDir } from "../goldens-dir.ts";
+import { openOciGoldens, type GoldenImage } from "../oci/golden-layouts.ts";
 import { describeWithPeers, peerBytes, peerOutput, runPeer } from "../peer.ts";
+
+const { goldenImages, unpackLayout } = openOciGoldens(goldensDir("oci"));
 
 const platform = parsePlatform("linux/amd64");
 const containers = goldenImages.filter((image) => image.is_container);

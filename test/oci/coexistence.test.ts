@@ -24,7 +24,10 @@ import { tagImage, untagImage } from "../../src/oci/tags.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import { writeLayout } from "../fixtures/layout.ts";
 import { auditRepository } from "../fixtures/repository-audit.ts";
-import { goldenImages, unpackLayout, type GoldenImage } from "./golden-layouts.ts";
+import { goldensDir } from "../goldens-dir.ts";
+import { openOciGoldens, type GoldenImage } from "./golden-layouts.ts";
+
+const { goldenImages, unpackLayout } = openOciGoldens(goldensDir("oci"));
 
 const platform = parsePlatform("linux/amd64");
 let work: string;

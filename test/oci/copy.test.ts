@@ -16,7 +16,10 @@ import { openImage } from "../../src/oci/stored-image.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import { auditRepository } from "../fixtures/repository-audit.ts";
 import { decodeStreams } from "./decoded-streams.ts";
-import { goldenImages, unpackLayout, type GoldenImage } from "./golden-layouts.ts";
+import { goldensDir } from "../goldens-dir.ts";
+import { openOciGoldens, type GoldenImage } from "./golden-layouts.ts";
+
+const { goldenImages, unpackLayout } = openOciGoldens(goldensDir("oci"));
 
 const platform = parsePlatform("linux/amd64");
 let work: string;

@@ -4,7 +4,6 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 import { TarReader } from "../../src/oci/tar.ts";
-import { goldensDir } from "../goldens-dir.ts";
 
 /** One entry of `images` in the index. */
 export interface GoldenImage {
@@ -30,27 +29,34 @@ export interface MalformedImage {
   must: string;
 }
 
-const folder = goldensDir("oci");
-
-const index = JSON.parse(readFileSync(join(folder, "index.json"), "utf8")) as {
-  images: GoldenImage[];
-  malformed: MalformedImage[];
-};
-
-/** Every image that must be imported. */
-export const goldenImages: GoldenImage[] = index.images;
-/** Every image that must be refused, or that has something wrong which only fsck reports. */
-export const malformedImages: MalformedImage[] = index.malformed;
-if (goldenImages.length === 0 || malformedImages.length === 0) throw new Error(`no images in ${folder}/index.json`);
-
-/** The recorded files of an image: one folder per image, or per tag of an artifact. */
-export function recorded(image: GoldenImage, file: string): string {
-  return join(folder, image.is_container ? image.name : `${image.name}.${image.tag}`, file);
+/** The recorded images of a folder. */
+export interface OciGoldens {
+  /** Every image that must be imported. */
+  goldenImages: GoldenImage[];
+  /** Every image that must be refused, or that has something wrong which only fsck reports. */
+  malformedImages: MalformedImage[];
+  /** A recorded file of an image: one folder per image, or per tag of an artifact. */
+  recorded: (image: GoldenImage, file: string) => string;
+  /** Unpacks a layout below a directory; gives the layout's directory. */
+  unpackLayout: (layout: string, below: string) => string;
 }
 
-/** Unpacks a layout below a directory; gives the layout's directory. */
-export function unpackLayout(layout: string, below: string): string {
-  const target = join(below, layout.replace(/\.tar$/, ""));
+/** Opens a folder of OCI goldens; fails when it holds no images. */
+export function openOciGoldens(folder: string): OciGoldens {
+  const index = JSON.parse(readFileSync(join(folder, "index.json"), "utf8")) as {
+    images: GoldenImage[];
+    malformed: MalformedImage[];
+  };
+  if (index.images.length === 0 || index.malformed.length === 0) throw new Error(`no images in ${folder}/index.json`);
+  return {
+    goldenImages: index.images,
+    malformedImages: index.malformed,
+    recorded: (image, file) => join(folder, image.is_container ? image.name : `${image.name}.${image.tag}`, file),
+    unpackLayout: (layout, below) => unpack(join(folder, layout), join(below, layout.replace(/\.tar$/, ""))),
+  };
+}
+
+function unpack(archive: string, target: string): string {
   let file: { path: string; chunks: Uint8Array[] } | undefined;
   const flush = () => {
     if (file === undefined) return;
@@ -58,7 +64,7 @@ export function unpackLayout(layout: string, below: string): string {
     writeFileSync(file.path, Buffer.concat(file.chunks));
     file = undefined;
   };
-  const reader = new TarReader(layout, {
+  const reader = new TarReader(archive, {
     entry: (entry, content) => {
       flush();
       if (entry.type !== "file") return;
@@ -66,7 +72,7 @@ export function unpackLayout(layout: string, below: string): string {
     },
     content: (bytes) => void file?.chunks.push(bytes.slice()),
   });
-  reader.push(readFileSync(join(folder, layout)));
+  reader.push(readFileSync(archive));
   reader.finish();
   flush();
   return target;

