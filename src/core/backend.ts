@@ -30,14 +30,20 @@ export function chooseBackend(choice: BackendChoice | undefined): void {
   forced = choice;
 }
 
+/** What {@link chooseBackend} or the environment asks for. */
+export function backendChoice(): BackendChoice {
+  forced ??= environmentChoice();
+  return forced;
+}
+
 /**
  * The back end to use for about `size` bytes of input.
  *
  * @throws ComposefsError `usage` if `COMPOSEFS_HASH` has an unknown value
  */
 export function backend(algorithm: Algorithm, size = 0): Backend {
-  forced ??= environmentChoice();
-  if (forced !== "auto") return backends[forced];
+  const choice = backendChoice();
+  if (choice !== "auto") return backends[choice];
   const known = measured.get(algorithm);
   if (known !== undefined) return known;
   const faster = knownToBeFaster(algorithm);

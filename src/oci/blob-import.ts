@@ -29,7 +29,7 @@ export async function importBlob(
   options: { signal?: AbortSignal | undefined; onProgress?: ((done: number) => void) | undefined } = {},
 ): Promise<ImportedBlob> {
   const { digest, size } = descriptor;
-  const hasher = digestHasher(digest);
+  const hasher = await digestHasher(digest);
   const sink = repository.newObject();
   let received = 0;
   try {

@@ -1,8 +1,9 @@
 // OCI content digests, `ALG:VALUE` over the bytes as a registry stores them (docs/spec/oci.md, section 1).
 // Not to be confused with fs-verity object ids (src/bytes/algorithm.ts).
 
-import { createHash, type Hash } from "node:crypto";
+import { createHash } from "node:crypto";
 
+import { type BlobAlgorithm, type BlobHasher, blobHasher } from "../core/blob-digest.ts";
 import { ComposefsError } from "../error.ts";
 
 /** A digest as text, such as `sha256:e3b0c442...`. */
@@ -61,7 +62,11 @@ export function parseDigest(text: string, what = "digest"): ParsedDigest {
  * @throws ComposefsError `unsupported` for algorithms other than sha256, sha384 and sha512: what cannot be verified
  *   is not imported
  */
-export function digestHasher(digest: Digest): Hash {
+export async function digestHasher(digest: Digest): Promise<BlobHasher> {
+  return blobHasher(verifiableAlgorithm(digest));
+}
+
+function verifiableAlgorithm(digest: Digest): BlobAlgorithm {
   const { algorithm } = parseDigest(digest);
   if (HEX_LENGTH[algorithm] === undefined) {
     throw new ComposefsError("unsupported", `cannot verify ${digest}: the algorithm ${algorithm} is not supported`, {
@@ -69,11 +74,11 @@ export function digestHasher(digest: Digest): Hash {
       hint: "sha256, sha384 and sha512 are",
     });
   }
-  return createHash(algorithm);
+  return algorithm as BlobAlgorithm;
 }
 
 /** The digest of the bytes. */
-export function contentDigest(bytes: Uint8Array, algorithm: "sha256" | "sha384" | "sha512" = "sha256"): Digest {
+export function contentDigest(bytes: Uint8Array, algorithm: BlobAlgorithm = "sha256"): Digest {
   return `${algorithm}:${createHash(algorithm).update(bytes).digest("hex")}`;
 }
 
@@ -84,8 +89,7 @@ export function contentDigest(bytes: Uint8Array, algorithm: "sha256" | "sha384" 
  * @throws ComposefsError `digest-mismatch` when they have another one
  */
 export function verifyDigest(bytes: Uint8Array, digest: Digest, what: string): void {
-  const { algorithm } = parseDigest(digest);
-  const actual = `${algorithm}:${digestHasher(digest).update(bytes).digest("hex")}`;
+  const actual = contentDigest(bytes, verifiableAlgorithm(digest));
   if (actual !== digest) {
     throw new ComposefsError("digest-mismatch", `${what} is damaged: its content is ${actual}`, {
       digest,

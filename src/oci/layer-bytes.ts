@@ -56,7 +56,7 @@ export async function verifyLayer(
   name: string,
   signal?: AbortSignal,
 ): Promise<void> {
-  const hasher = digestHasher(digest);
+  const hasher = await digestHasher(digest);
   for await (const bytes of streamBytes(repository, id, signal)) hasher.update(bytes);
   const actual = `${parseDigest(digest).algorithm}:${hasher.digest("hex")}`;
   if (actual !== digest) {

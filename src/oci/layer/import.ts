@@ -1,8 +1,8 @@
 // Imports one layer (docs/spec/oci.md, section 5): compressed bytes in, objects and a splitstream out, everything
 // verified on the way. Nothing is linked: a layer that turns out wrong leaves objects that no one refers to.
 
-import { createHash, type Hash } from "node:crypto";
 import type { ObjectId } from "../../bytes/algorithm.ts";
+import { type BlobHasher, blobHasher } from "../../core/blob-digest.ts";
 import { ComposefsError, throwIfAborted } from "../../error.ts";
 import type { Repository } from "../../repository/repository.ts";
 import { LAYER } from "../../splitstream/content-type.ts";
@@ -84,9 +84,9 @@ async function run(
   const { name, blob, signal } = options;
   const splitter = new LayerSplitter(writer, pool);
   const reader = new TarReader(name, splitter);
-  const input = new MeteredSource(source, options);
+  const input = new MeteredSource(source, options, await hasherFor(options.blob?.digest ?? options.diffId));
   const diffAlgorithm = options.diffId === undefined ? "sha256" : parseDigest(options.diffId).algorithm;
-  let diffHash: Hash | undefined = options.diffId === undefined ? createHash("sha256") : digestHasher(options.diffId);
+  let diffHash: BlobHasher | undefined = await hasherFor(options.diffId);
   if (blob !== undefined) pool.expect(blob.size);
   try {
     const onCompression = (compression: Compression): void => {
@@ -124,24 +124,29 @@ async function run(
   }
 }
 
+/** A hash for the digest that is promised, or sha256 where none is. */
+function hasherFor(digest: Digest | undefined): Promise<BlobHasher> {
+  return digest === undefined ? blobHasher("sha256") : digestHasher(digest);
+}
+
 /** Counts and hashes what is read of the source, and stops it when it is longer than promised. */
 class MeteredSource implements AsyncIterable<Uint8Array> {
   readonly algorithm: string;
   readonly #source: AsyncIterator<Uint8Array>;
   readonly #options: ImportLayerOptions;
-  readonly #hash: Hash;
+  readonly #hash: BlobHasher;
   #size = 0;
   #ended = false;
   /** The source itself failed: its error is the reason, whatever the bytes before it were. */
   #broken = false;
   #digest: Digest | undefined;
 
-  constructor(source: AsyncIterable<Uint8Array>, options: ImportLayerOptions) {
+  constructor(source: AsyncIterable<Uint8Array>, options: ImportLayerOptions, hash: BlobHasher) {
     this.#source = source[Symbol.asyncIterator]();
     this.#options = options;
     const digest = options.blob?.digest ?? options.diffId;
     this.algorithm = digest === undefined ? "sha256" : parseDigest(digest).algorithm;
-    this.#hash = digest === undefined ? createHash("sha256") : digestHasher(digest);
+    this.#hash = hash;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
