@@ -50,7 +50,6 @@ export class RecordEncoder {
   #view: DataView;
   #used = 0;
   #directories = 0;
-  #leaves = 0;
   #sets = 0;
 
   constructor(writer: ErofsWriter, objects: Algorithm) {
@@ -93,12 +92,11 @@ export class RecordEncoder {
     return this.#directories++;
   }
 
-  /** Sends a regular file whose content goes into the image. Answers its number. */
-  inline(parent: number, name: ByteString, stat: RecordStat, xattrSet: number, content: Uint8Array): number {
+  /** Sends a regular file whose content goes into the image. */
+  inline(parent: number, name: ByteString, stat: RecordStat, xattrSet: number, content: Uint8Array): void {
     const at = this.#node(KIND_LEAF, 0, parent, name, stat, TYPE_REGULAR, xattrSet, content.length);
     this.#view.setUint32(at + 48, content.length, true);
     this.#bytes.set(content, at + HEAD + name.length);
-    return this.#leaves++;
   }
 
   /** Sends a regular file whose content is elsewhere. Without `path` the redirect is the object path of the digest, if any. */
@@ -110,7 +108,7 @@ export class RecordEncoder {
     size: number,
     digest: ObjectId | undefined,
     path: ByteString | undefined,
-  ): number {
+  ): void {
     const payload = path ?? "";
     const digestSize = digest === undefined ? 0 : this.#digestSize;
     let flags = FLAG_EXTERNAL;
@@ -123,15 +121,13 @@ export class RecordEncoder {
     const behindName = at + HEAD + name.length;
     if (payload !== "") this.#text(payload, behindName);
     if (digest !== undefined) this.#bytes.write(digest, behindName + payload.length, digestSize, "hex");
-    return this.#leaves++;
   }
 
   /** Sends a symlink. */
-  symlink(parent: number, name: ByteString, stat: RecordStat, xattrSet: number, target: ByteString): number {
+  symlink(parent: number, name: ByteString, stat: RecordStat, xattrSet: number, target: ByteString): void {
     const at = this.#node(KIND_LEAF, 0, parent, name, stat, TYPE_SYMLINK, xattrSet, target.length);
     this.#view.setUint32(at + 48, target.length, true);
     this.#text(target, at + HEAD + name.length);
-    return this.#leaves++;
   }
 
   /** Sends a device, fifo or socket; `rdev` is the kernel's 32-bit encoding. */
@@ -142,13 +138,12 @@ export class RecordEncoder {
     xattrSet: number,
     kind: keyof typeof SPECIAL_TYPES,
     rdev: number,
-  ): number {
+  ): void {
     const at = this.#node(KIND_LEAF, 0, parent, name, stat, SPECIAL_TYPES[kind], xattrSet, 0);
     this.#view.setUint32(at + 40, rdev, true);
-    return this.#leaves++;
   }
 
-  /** Sends another name of a leaf. */
+  /** Sends another name of a leaf, given by its number. */
   link(parent: number, name: ByteString, leaf: number): void {
     const at = this.#start(KIND_LINK, 0, HEAD + name.length, name.length);
     this.#view.setUint32(at + 8, parent, true);

@@ -171,7 +171,8 @@ class Sender {
   readonly #root: Directory;
   readonly #encoder: RecordEncoder;
   readonly #sets = new Map<Xattrs, number>();
-  readonly #leaves = new Map<Leaf, number>();
+  /** Leaves by number. */
+  readonly #leaves: Leaf[] = [];
   #lastXattrs: Xattrs | undefined;
   #lastSet = NO_XATTR_SET;
 
@@ -199,32 +200,52 @@ class Sender {
   }
 
   leaf(parent: number, name: ByteString, leaf: Leaf): void {
-    const known = this.#leaves.get(leaf);
-    if (known !== undefined) this.#encoder.link(parent, name, known);
-    else this.#leaves.set(leaf, this.#newLeaf(parent, name, leaf));
+    const known = leaf.placeIn(this.#leaves);
+    if (known !== undefined) {
+      this.#encoder.link(parent, name, known);
+      return;
+    }
+    leaf.appendTo(this.#leaves);
+    this.#newLeaf(parent, name, leaf);
   }
 
-  #newLeaf(parent: number, name: ByteString, { stat, content }: Leaf): number {
+  #newLeaf(parent: number, name: ByteString, { stat, content }: Leaf): void {
     const encoder = this.#encoder;
     const set = this.set(stat.xattrs);
     switch (content.kind) {
       case "inline":
-        return encoder.inline(parent, name, stat, set, content.bytes);
+        encoder.inline(parent, name, stat, set, content.bytes);
+        break;
       case "external":
-        return encoder.external(parent, name, stat, set, content.size, content.digest, content.path);
+        encoder.external(parent, name, stat, set, content.size, content.digest, content.path);
+        break;
       case "symlink":
-        return encoder.symlink(parent, name, stat, set, content.target);
+        encoder.symlink(parent, name, stat, set, content.target);
+        break;
       case "char":
       case "block":
-        return encoder.special(parent, name, stat, set, content.kind, content.rdev);
+        encoder.special(parent, name, stat, set, content.kind, content.rdev);
+        break;
       default:
-        return encoder.special(parent, name, stat, set, content.kind, 0);
+        encoder.special(parent, name, stat, set, content.kind, 0);
     }
   }
 }
 
+/** How many names the tree has. Counted first, as memory that grows step by step makes the garbage collector run. */
+function countNodes(root: Directory): number {
+  let count = 1;
+  const pending = [root];
+  for (let directory = pending.pop(); directory !== undefined; directory = pending.pop()) {
+    count += directory.entries.size;
+    for (const node of directory.entries.values()) if (node instanceof Directory) pending.push(node);
+  }
+  return count;
+}
+
 /** Sends the tree depth first; the core sorts the names of each directory. */
 function sendTree(root: Directory, writer: ErofsWriter, algorithm: Algorithm): void {
+  writer.reserve(countNodes(root));
   const encoder = new RecordEncoder(writer, algorithm);
   const sender = new Sender(root, encoder);
   encoder.root(root.stat, sender.set(root.stat.xattrs));

@@ -95,14 +95,14 @@ export function* dumpTree(root: Directory, form: DumpForm = "rs"): Generator<str
 
 /** How many names each leaf with several has. */
 function countNames(root: Directory): Map<Leaf, number> {
-  const seen = new Set<Leaf>();
+  const seen: Leaf[] = [];
   const counts = new Map<Leaf, number>();
   const pending = [root];
   for (let directory = pending.pop(); directory !== undefined; directory = pending.pop()) {
     for (const node of directory.entries.values()) {
       if (node instanceof Directory) pending.push(node);
-      else if (seen.has(node)) counts.set(node, (counts.get(node) ?? 1) + 1);
-      else seen.add(node);
+      else if (node.placeIn(seen) === undefined) node.appendTo(seen);
+      else counts.set(node, (counts.get(node) ?? 1) + 1);
     }
   }
   return counts;
