@@ -190,6 +190,11 @@ export class ObjectStore {
     return openObject(this.path(id), id, this.options);
   }
 
+  /** Opens an object whatever its content is: for checks. It must only be a regular file. */
+  openUncheckedSync(id: ObjectId): StoredObject {
+    return openObject(this.path(id), id, { ...this.options, unchecked: true });
+  }
+
   /**
    * The verified content of an object.
    *
