@@ -5,10 +5,10 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { composefs, composefsOutput } from "../fixtures/composefs.ts";
+import { composefs } from "../fixtures/composefs.ts";
 import { auditRepository } from "../fixtures/repository-audit.ts";
 import { skipOrFail } from "../peer.ts";
-import { type CrashSetup, crashSetup, imageId, newRepository, pullArguments } from "./setup.ts";
+import { type CrashSetup, crashSetup, newRepository, pullArguments, pullImage } from "./setup.ts";
 
 const canMount = process.platform === "linux" && process.getuid?.() === 0;
 
@@ -55,8 +55,7 @@ describe("a full file system", () => {
       expect(audit.images).toEqual([]);
 
       execFileSync("mount", ["-o", "remount,size=100m,nr_inodes=20000", mountPoint]);
-      composefsOutput(pullArguments(repository, setup.first, "image"));
-      expect(imageId(repository, "image")).toBe(setup.undisturbed.first.id);
+      expect(pullImage(repository, setup.first, "image")).toBe(setup.undisturbed.first.id);
       expect(auditRepository(repository).problems).toEqual([]);
     } finally {
       execFileSync("umount", [mountPoint]);

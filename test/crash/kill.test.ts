@@ -4,28 +4,57 @@
 //   COMPOSEFS_CRASH_LOOPS    how many kills, 200
 //   COMPOSEFS_CRASH_MINUTES  stop after that time, 20; too few kills by then fail the test
 
-import { cpSync, rmSync } from "node:fs";
+import { cpSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { setImmediate, setTimeout } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { composefsOutput, startComposefs } from "../fixtures/composefs.ts";
+import { startComposefs } from "../fixtures/composefs.ts";
 import type { WrittenLayout } from "../fixtures/layout.ts";
 import { seededRandom } from "../fixtures/random.ts";
 import { type KnownObjects, auditRepository } from "../fixtures/repository-audit.ts";
 import { findPeer, runPeer } from "../peer.ts";
-import { type CrashSetup, crashSetup, imageId, newRepository, pullArguments } from "./setup.ts";
+import { type CrashSetup, crashSetup, imageId, newRepository, pullArguments, pullImage } from "./setup.ts";
 
 const seed = Number(process.env["COMPOSEFS_CRASH_SEED"] ?? Date.now() % 1_000_000);
 const loops = Number(process.env["COMPOSEFS_CRASH_LOOPS"] ?? 200);
 const minutes = Number(process.env["COMPOSEFS_CRASH_MINUTES"] ?? 20);
 
-/** Starts a pull and kills it after a time; answers whether the kill came before its end. */
-async function pullAndKill(repository: string, image: WrittenLayout, milliseconds: number): Promise<boolean> {
+/** When to kill: after a time, or a time after the first change of the links, so that publishing is hit often enough. */
+interface Moment {
+  milliseconds: number;
+  afterFirstLink: boolean;
+}
+
+function linkState(repository: string): string {
+  const names = (folder: string) => {
+    try {
+      return readdirSync(join(repository, folder));
+    } catch {
+      return [];
+    }
+  };
+  const temporary = names(".").filter((name) => name.startsWith(".symlink-"));
+  return [names("images"), names("streams"), temporary].map((list) => list.toSorted().join()).join("|");
+}
+
+/** Starts a pull and kills it at a moment; answers whether the kill came before its end. */
+async function pullAndKill(repository: string, image: WrittenLayout, moment: Moment): Promise<boolean> {
+  const before = linkState(repository);
   const { child, ended } = startComposefs(pullArguments(repository, image, "image"));
-  const timer = setTimeout(() => child.kill("SIGKILL"), milliseconds);
-  const result = await ended;
-  clearTimeout(timer);
-  if (result.signal === "SIGKILL") return true;
-  expect(result, `a pull that nobody killed failed: ${result.stderr}`).toMatchObject({ status: 0 });
+  const isRunning = () => child.exitCode === null && child.signalCode === null;
+  if (moment.afterFirstLink) {
+    while (isRunning() && linkState(repository) === before) await setImmediate();
+  }
+  const until = performance.now() + moment.milliseconds;
+  while (isRunning() && performance.now() < until) {
+    // Timers are only good to a millisecond; the last one is spent turning.
+    if (until - performance.now() > 2) await setTimeout(1);
+    else await setImmediate();
+  }
+  child.kill("SIGKILL");
+  const { status, signal, stderr } = await ended;
+  if (signal === "SIGKILL") return true;
+  expect(status, `a pull that nobody killed failed: ${stderr}`).toBe(0);
   return false;
 }
 
@@ -33,11 +62,13 @@ describe("kill -9 during a pull", () => {
   let setup: CrashSetup;
   /** A repository that holds the first image already, to be copied. */
   let withFirst: string;
+  let empty: string;
 
   beforeAll(() => {
     setup = crashSetup();
+    empty = newRepository(join(setup.folder, "empty"));
     withFirst = newRepository(join(setup.folder, "with-first"));
-    composefsOutput(pullArguments(withFirst, setup.first, "other"));
+    pullImage(withFirst, setup.first, "other");
   });
   afterAll(() => setup?.[Symbol.dispose]());
 
@@ -61,7 +92,7 @@ describe("kill -9 during a pull", () => {
       const shared = random() < 0.5;
       const [image, expected] = shared ? [setup.second, second] : [setup.first, first];
       if (shared) cpSync(withFirst, repository, { recursive: true, verbatimSymlinks: true });
-      else newRepository(repository);
+      else cpSync(empty, repository, { recursive: true });
       const known: KnownObjects = new Set();
       const check = (when: string) => {
         const audit = auditRepository(repository, known);
@@ -74,13 +105,17 @@ describe("kill -9 during a pull", () => {
       // One to three kills in a row, each on what the one before left.
       const inARow = 1 + Math.floor(random() * 3);
       for (let i = 0; i < inARow; i++) {
-        const moment = random() * expected.milliseconds * 1.05;
+        const afterFirstLink = random() < 0.4;
+        const milliseconds = afterFirstLink ? random() ** 2 * 15 : random() * expected.milliseconds * 1.05;
+        const moment = { milliseconds, afterFirstLink };
         if (!(await pullAndKill(repository, image, moment))) {
           complete++;
           break;
         }
         kills++;
-        const audit = check(`killed after ${moment.toFixed(0)} ms`);
+        const audit = check(
+          `killed ${milliseconds.toFixed(1)} ms after ${afterFirstLink ? "the first link" : "the start"}`,
+        );
         if (audit.temporary.length > 0) withTemporary++;
         if (audit.tags.includes("image")) withTag++;
         published.set(audit.streams.length, (published.get(audit.streams.length) ?? 0) + 1);
@@ -90,8 +125,7 @@ describe("kill -9 during a pull", () => {
         }
       }
 
-      composefsOutput(pullArguments(repository, image, "image"));
-      expect(imageId(repository, "image"), `seed ${seed}, round ${round}`).toBe(expected.id);
+      expect(pullImage(repository, image, "image"), `seed ${seed}, round ${round}`).toBe(expected.id);
       const audit = check("after the next pull");
       expect(audit.tags).toContain("image");
       if (shared) expect(imageId(repository, "other")).toBe(first.id);
