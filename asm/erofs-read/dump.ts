@@ -2,6 +2,7 @@
 // writing a window goes through the pieces and can stop anywhere, so lines of any length need no memory of their own.
 
 import { refuseMemory, storeEscaped } from "../erofs/failure";
+import { writeHex } from "../erofs/hex";
 import { BLOCK } from "./image";
 import { BLOCK_DEVICE, CHAR, CHUNK_BASED, DIRECTORY, Inode, REGULAR, SYMLINK, TYPE_MASK, typeOf } from "./inode";
 import { keepXattrs, keptCount, keptName, keptNameLength, sortKept } from "./kept-xattrs";
@@ -101,17 +102,23 @@ function writePiece(dump: Dump, to: usize, end: usize): usize {
     from += length;
     to += length;
   } else if (piece.form == Form.HEX) {
-    for (; from < last && to + 2 <= end; to += 2) store<u16>(to, hexDigits(load<u8>(from++)));
+    // Digests are multiples of 8 bytes long, and what is left of one stays so.
+    const length = min(last - from, ((end - to) >> 1) & ~7);
+    writeHex(from, <u32>length, to);
+    from += length;
+    to += length << 1;
   } else {
-    const equals: u32 = piece.form == Form.XATTR ? 0x3d : 0x5c;
-    while (from < last && to + 4 <= end) {
-      const byte = <u32>load<u8>(from++);
-      if (byte - 0x21 <= 0x5d && byte != 0x5c && byte != equals) store<u8>(to++, <u8>byte);
-      else if (byte == 0x3d) {
-        store<u32>(to, EQUALS_ESCAPE);
-        to += 4;
-      } else to += storeEscaped(to, byte);
+    const equals: u8 = piece.form == Form.XATTR ? EQUALS_SIGN : BACKSLASH;
+    while (from < last && to + 16 <= end) {
+      if (from + 16 <= last && isPlain(v128.load(from), equals)) {
+        v128.store(to, v128.load(from));
+        from += 16;
+        to += 16;
+        continue;
+      }
+      to = writeByte(load<u8>(from++), equals, to);
     }
+    while (from < last && to + 4 <= end) to = writeByte(load<u8>(from++), equals, to);
   }
   if (from == last) {
     dump.current++;
@@ -120,17 +127,31 @@ function writePiece(dump: Dump, to: usize, end: usize): usize {
   return to;
 }
 
+const BACKSLASH: u8 = 0x5c;
+const EQUALS_SIGN: u8 = 0x3d;
 /** `\x3d` */
 const EQUALS_ESCAPE: u32 = 0x6433785c;
 
+/** Whether none of 16 bytes needs an escape. `escaped` is a byte that does beside the backslash. */
 @inline
-function hexDigit(value: u32): u32 {
-  return value + (value < 10 ? 0x30 : 0x57);
+function isPlain(bytes: v128, escaped: u8): bool {
+  const isPrintable = i8x16.lt_u(i8x16.sub(bytes, i8x16.splat(0x21)), i8x16.splat(0x5e));
+  const isEscaped = v128.or(i8x16.eq(bytes, i8x16.splat(BACKSLASH)), i8x16.eq(bytes, i8x16.splat(escaped)));
+  return i8x16.all_true(v128.andnot(isPrintable, isEscaped));
 }
 
+/** Writes one byte, escaped if it needs it: up to 4 bytes. Answers where the next one goes. */
 @inline
-function hexDigits(byte: u32): u16 {
-  return <u16>(hexDigit(byte >> 4) | (hexDigit(byte & 15) << 8));
+function writeByte(byte: u8, escaped: u8, to: usize): usize {
+  if (<u8>(byte - 0x21) < 0x5e && byte != BACKSLASH && byte != escaped) {
+    store<u8>(to, byte);
+    return to + 1;
+  }
+  if (byte == EQUALS_SIGN) {
+    store<u32>(to, EQUALS_ESCAPE);
+    return to + 4;
+  }
+  return to + storeEscaped(to, byte);
 }
 
 /** Appends a piece. False at the memory limit. */
