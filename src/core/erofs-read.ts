@@ -21,6 +21,8 @@ export interface ReadOptions {
   algorithm?: Algorithm | undefined;
   /** Largest size in bytes that is accepted; {@link IMAGE_LIMIT} when left out, at most 3 GiB. */
   limit?: number | undefined;
+  /** Is given all bytes of the image before anything is made of them, and throws if they are not the right ones. */
+  verify?: ((bytes: Uint8Array) => void) | undefined;
 }
 
 /** What the headers of an image say. */
@@ -78,8 +80,8 @@ export class ErofsReader implements Disposable {
   readonly #reader: InstanceType<Core["erofsReader"]["Reader"]>;
   #disposed = false;
 
-  /** @throws ComposefsError `invalid` if it is no composefs image, `limit` if it is too large, or what reading it caused */
-  constructor(input: ImageInput, { algorithm, limit = IMAGE_LIMIT }: ReadOptions = {}) {
+  /** @throws ComposefsError `invalid` if it is no composefs image, `limit` if it is too large, or what reading it and `verify` caused */
+  constructor(input: ImageInput, { algorithm, limit = IMAGE_LIMIT, verify }: ReadOptions = {}) {
     const size = typeof input === "number" ? fileSize(input) : input.length;
     if (size > limit) {
       throw new ComposefsError("limit", `the image has ${size} bytes, more than the limit of ${limit}`);
@@ -90,8 +92,11 @@ export class ErofsReader implements Disposable {
     this.#reader = inCore(core, () => new core.erofsReader.Reader(algorithm));
     try {
       this.#call((reader) => reader.reserve(BigInt(size)));
-      if (typeof input === "number") this.#readFile(input, size);
-      else this.#copy(input);
+      const bytes = this.#window();
+      if (typeof input === "number") readFile(input, bytes);
+      else bytes.set(input);
+      verify?.(bytes);
+      this.#call((reader) => reader.advance(size));
       const { version, headerFlags, inodes } = this.#call((reader) => reader.open());
       this.header = { version: version as FormatVersion, hasAcl: (headerFlags & 1) !== 0, inodes, size };
     } catch (error) {
@@ -184,23 +189,6 @@ export class ErofsReader implements Disposable {
     return coreBytes(this.#core, address, length);
   }
 
-  #copy(bytes: Uint8Array): void {
-    this.#window().set(bytes);
-    this.#call((reader) => reader.advance(bytes.length));
-  }
-
-  #readFile(fd: number, size: number): void {
-    const window = this.#window();
-    for (let at = 0; at < size; ) {
-      const read = readAt(fd, window.subarray(at, at + READ_BYTES), at);
-      if (read === 0) {
-        throw new ComposefsError("io", `the image became shorter while it was read: ${at} bytes of ${size}`);
-      }
-      at += read;
-    }
-    this.#call((reader) => reader.advance(size));
-  }
-
   #call<T>(call: (reader: InstanceType<Core["erofsReader"]["Reader"]>) => T): T {
     if (this.#disposed) throw new ComposefsError("usage", "the image reader is disposed");
     try {
@@ -217,6 +205,17 @@ function fileSize(fd: number): number {
     return fstatSync(fd).size;
   } catch (error) {
     throw systemError(error, "reading the image");
+  }
+}
+
+/** Fills `bytes` from the start of the file. */
+function readFile(fd: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) {
+    const read = readAt(fd, bytes.subarray(at, at + READ_BYTES), at);
+    if (read === 0) {
+      throw new ComposefsError("io", `the image became shorter while it was read: ${at} bytes of ${bytes.length}`);
+    }
+    at += read;
   }
 }
 

@@ -2,6 +2,9 @@
 
 import type { Command } from "../command.ts";
 
+/** Lines that are written at once: an image can have millions. */
+const LINES = 8192;
+
 export const imageObjects: Command = {
   name: "image-objects",
   summary: "list the objects that an image refers to",
@@ -15,6 +18,7 @@ export const imageObjects: Command = {
     await using repository = await openRepository();
     const objects = (await list(repository, name)).map((id) => `${repository.algorithm}:${id}`);
     if (global.json) return out.json({ image: name, objects });
-    return out.write(objects.map((id) => `${id}\n`).join(""));
+    for (let i = 0; i < objects.length; i += LINES) await out.write(`${objects.slice(i, i + LINES).join("\n")}\n`);
+    return undefined;
   },
 };

@@ -2,9 +2,8 @@
 
 import type { ObjectId } from "../../bytes/algorithm.ts";
 import { throwIfAborted } from "../../error.ts";
-import { imageObjectList } from "../../image/object-list.ts";
 import { looksLikeSplitstream, readSplitstream } from "../../splitstream/read.ts";
-import { MAX_IMAGE_BYTES } from "../image-objects.ts";
+import { storedImageObjects } from "../image-objects.ts";
 import type { ObjectStore } from "../object-store.ts";
 import { storedStreamReader } from "../stream-file.ts";
 import type { ReferenceReader } from "./reach.ts";
@@ -19,7 +18,7 @@ export function referenceReader(store: ObjectStore, signal?: AbortSignal): Refer
     },
     async image(id: ObjectId) {
       throwIfAborted(signal);
-      return imageObjectList(store.readSync(id, MAX_IMAGE_BYTES), algorithm);
+      return storedImageObjects(store, id);
     },
     looksLikeStream(id: ObjectId): boolean {
       const object = store.openSync(id);
