@@ -105,7 +105,9 @@ function refuseForbidden(): bool {
     return refuse(
       FailureCode.SYNTAX,
       field,
-      byte == 0 ? "the line holds a raw NUL byte" : "the line holds a raw carriage return; lines end in a line feed only",
+      byte == 0
+        ? "the line holds a raw NUL byte"
+        : "the line holds a raw carriage return; lines end in a line feed only",
     );
   }
   return false;
@@ -163,7 +165,11 @@ function readNumber(index: u32, limit: u64): bool {
 }
 
 function refuseMissing(index: u32): bool {
-  refuse(FailureCode.SYNTAX, fieldName(index), "the field is missing; a line has 11 fields and then xattrs, and this one ");
+  refuse(
+    FailureCode.SYNTAX,
+    fieldName(index),
+    "the field is missing; a line has 11 fields and then xattrs, and this one ",
+  );
   sayNumber(fields.spaces + 1);
   return say(fields.spaces == 0 ? " field" : " fields");
 }
@@ -336,7 +342,8 @@ function addRegular(writer: Writer, parent: Directory, name: usize, nameLength: 
   if (!readDigest(writer)) return false;
   if (content != 0) {
     if (payload != 0) return refuse(FailureCode.TYPE_CONFLICT, "PAYLOAD", "a file has a payload or content, not both");
-    if (digest != 0) return refuse(FailureCode.TYPE_CONFLICT, "DIGEST", "a file with content has no digest; expected -");
+    if (digest != 0)
+      return refuse(FailureCode.TYPE_CONFLICT, "DIGEST", "a file with content has no digest; expected -");
     const limit = writer.dialectC ? MAX_CONTENT : MAX_CONTENT_RS;
     if (contentLength > limit) return refuseLength(9, limit);
     if (contentLength != size) {
@@ -377,12 +384,17 @@ function readLink(writer: Writer, parent: Directory, name: usize, nameLength: u3
   if (load<u8>(payload) != 0x2f) {
     return refuse(FailureCode.HARDLINK, "PAYLOAD", "the target of a hard link is a path that begins with a slash");
   }
-  if (payloadLength == 1) return refuse(FailureCode.HARDLINK, "PAYLOAD", "the root cannot be the target of a hard link");
+  if (payloadLength == 1)
+    return refuse(FailureCode.HARDLINK, "PAYLOAD", "the root cannot be the target of a hard link");
   let start: u32 = 1;
   for (let i: u32 = 1; i <= payloadLength; i++) {
     if (i != payloadLength && load<u8>(payload + i) != 0x2f) continue;
     if (!checkName(payload + start, i - start)) {
-      return refuse(FailureCode.HARDLINK, "PAYLOAD", "the target is no proper path (empty, . , .. or too long a component)");
+      return refuse(
+        FailureCode.HARDLINK,
+        "PAYLOAD",
+        "the target is no proper path (empty, . , .. or too long a component)",
+      );
     }
     start = i + 1;
   }

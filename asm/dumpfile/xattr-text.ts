@@ -36,7 +36,7 @@ export function readXattrs(writer: Writer, at: usize, end: usize, present: bool,
   }
   const length = <u32>(end - at);
   const hash = length > CACHED_TEXT ? 0 : hashBytes(at, length, 0);
-  const line = changetype<CacheLine>(writer.xattrCache + (<usize>(hash & (CACHE_LINES - 1))) * CACHE_LINE_SIZE);
+  const line = changetype<CacheLine>(writer.xattrCache + <usize>(hash & (CACHE_LINES - 1)) * CACHE_LINE_SIZE);
   const text = changetype<usize>(line) + offsetof<CacheLine>();
   if (line.length == length && length != 0 && equalBytes(text, at, length)) {
     node.xattrs = line.set;

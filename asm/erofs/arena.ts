@@ -1,4 +1,5 @@
-// Memory of one writer: a bump allocator over large segments, all given back at once (docs/spec/wasm-core.md, 2.2, 5.3).
+// Memory of one writer: a bump allocator over large segments, all given back at once
+// (docs/spec/wasm-core.md, 2.2 and 5.3).
 // Memory grows in few large steps, since each step counts as external memory in the host's garbage collector.
 
 const PAGE: usize = 65536;

@@ -3,17 +3,7 @@
 import { storeDirents } from "./dirents";
 import { imageSize } from "./layout";
 import { chunkBits } from "./place-v1";
-import {
-  BLOCK,
-  CHAR,
-  DIRECTORY,
-  Directory,
-  Inode,
-  InodeFlag,
-  Leaf,
-  isNone,
-  typeOf,
-} from "./tree";
+import { BLOCK, CHAR, DIRECTORY, Directory, Inode, InodeFlag, Leaf, isNone, typeOf } from "./tree";
 import { Writer } from "./writer";
 import { storeArea } from "./xattr-area";
 

@@ -1,5 +1,5 @@
-// Streaming the image out, from the first byte to the last (docs/spec/erofs.md, 3 and 14): header and superblock, inodes,
-// shared xattrs, data blocks. The state between two pieces is where the next thing goes and which it is.
+// Streaming the image out, from the first byte to the last (docs/spec/erofs.md, 3 and 14): header and superblock,
+// inodes, shared xattrs, data blocks. The state between two pieces is where the next thing goes and which it is.
 
 import { storeDirents } from "./dirents";
 import { storeInode, storeSuperblock } from "./emit-inode";

@@ -1,4 +1,4 @@
-// The `erofs` interface of core.wit: canonical-ABI glue around the writer. How functions get their WIT names: ../index.ts.
+// The `erofs` interface of core.wit: canonical-ABI glue around the writer. Names: ../index.ts.
 // A record argument arrives flattened, one wasm value per field; enums and u32 are i32, u64 is i64.
 
 import { PAYLOAD, returnFailureBytes, returnOk } from "../abi/failure";
@@ -46,13 +46,7 @@ class Resource {
 /** The digest of the image lies behind the object. */
 const DIGEST_ROOM: usize = 64;
 
-export function writer_constructor(
-  minVersion: u32,
-  maxVersion: u32,
-  dialect: i32,
-  objects: i32,
-  image: i32,
-): i32 {
+export function writer_constructor(minVersion: u32, maxVersion: u32, dialect: i32, objects: i32, image: i32): i32 {
   const size = offsetof<Resource>() + DIGEST_ROOM;
   const resource = changetype<Resource>(heap.alloc(size));
   memory.fill(changetype<usize>(resource), 0, size);

@@ -82,7 +82,8 @@ export function resolveLinks(writer: Writer): bool {
   if (isNone(changetype<usize>(first))) return true;
   if (!findTargets(writer)) return false;
   for (let link = first; !isNone(changetype<usize>(link)); link = link.next) {
-    if (isNone(changetype<usize>(link.target))) return refuseLink(writer, link, "there is no entry for the link target ");
+    if (isNone(changetype<usize>(link.target)))
+      return refuseLink(writer, link, "there is no entry for the link target ");
     if (!writer.dialectC && link.target.line >= link.entry.line) {
       return refuseLink(writer, link, "dialect rs wants the link target on an earlier line: ");
     }
@@ -192,4 +193,3 @@ function followChain(writer: Writer, link: Link): bool {
     at = next;
   }
 }
-

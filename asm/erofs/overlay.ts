@@ -242,4 +242,3 @@ function newStub(writer: Writer, xattrs: XattrSet): Entry {
   entry.inode = leaf;
   return entry;
 }
-

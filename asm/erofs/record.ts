@@ -1,5 +1,5 @@
-// The binary record stream: how a host that holds the tree sends it. Parents come before their children; directories are
-// numbered from 0 (the root) and leaves from 0 in the order they are sent, xattr sets from 1 (0 is the empty set).
+// The binary record stream: how a host that holds the tree sends it. Parents come before their children; directories
+// are numbered from 0 (the root) and leaves from 0 in the order they are sent, xattr sets from 1 (0 is the empty set).
 // Numbers are little-endian; a record is padded with zeros to a multiple of 8.
 //
 //   offset size
@@ -27,7 +27,17 @@ import { findByte } from "./bytes";
 import { FailureCode, refuse, refuseMemory, say, sayNumber } from "./failure";
 import { MAX_PIECE } from "./input";
 import { refuseBelow } from "./locate";
-import { addDirectory, addExternal, addName, addRoot, addSpecial, addWithBytes, lastLeaf, node, useObjectRedirect } from "./nodes";
+import {
+  addDirectory,
+  addExternal,
+  addName,
+  addRoot,
+  addSpecial,
+  addWithBytes,
+  lastLeaf,
+  node,
+  useObjectRedirect,
+} from "./nodes";
 import {
   BLOCK,
   CHAR,
@@ -129,7 +139,8 @@ function refuseRecord(message: string): bool {
 function readRecord(writer: Writer): bool {
   const kind = <u32>load<u8>(record, 4);
   if (kind == Kind.XATTRS) return readXattrSet(writer);
-  if (kind != Kind.DIRECTORY && kind != Kind.LEAF && kind != Kind.LINK) return refuseRecord("a record has an unknown kind");
+  if (kind != Kind.DIRECTORY && kind != Kind.LEAF && kind != Kind.LINK)
+    return refuseRecord("a record has an unknown kind");
   const nameLength = <u32>load<u16>(record, 6);
   const payloadLength = load<u32>(record, 48);
   const digestSize = (load<u8>(record, 5) & Flag.DIGEST) != 0 ? writer.digestSize : 0;
@@ -250,7 +261,8 @@ function readExternal(
   const flags = <u32>load<u8>(record, 5);
   const digest: usize = (flags & Flag.DIGEST) != 0 ? payload + payloadLength : 0;
   if (payloadLength > MAX_PATH) return refuseLength("PAYLOAD", "the path of the object is longer than ", MAX_PATH);
-  if (findByte(payload, payloadLength, 0) != payloadLength) return refuse(FailureCode.SYNTAX, "PAYLOAD", "the path holds a NUL byte");
+  if (findByte(payload, payloadLength, 0) != payloadLength)
+    return refuse(FailureCode.SYNTAX, "PAYLOAD", "the path holds a NUL byte");
   // Dialect `c` stores nothing of an empty file but its metadata (docs/spec/erofs.md, 16 item 8).
   if (size == 0 && writer.dialectC) return addWithBytes(writer, parent, name, nameLength, 0, 0);
   const path: usize = payloadLength == 0 ? 0 : payload;

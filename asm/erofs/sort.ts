@@ -22,8 +22,7 @@ function mergeRuns(from: usize, to: usize, start: u32, middle: u32, end: u32, co
   let left = start;
   let right = middle;
   for (let i = start; i < end; i++) {
-    const takeLeft =
-      left < middle && (right >= end || compare(addressAt(from, left), addressAt(from, right)) <= 0);
+    const takeLeft = left < middle && (right >= end || compare(addressAt(from, left), addressAt(from, right)) <= 0);
     store<u32>(to + (<usize>i << 2), <u32>addressAt(from, takeLeft ? left++ : right++));
   }
 }

@@ -1,5 +1,5 @@
-// The tree in the arena: entries (one name in one directory each) and inodes. An inode lies behind the entry that made
-// it, with its bytes (link target, content, digest) behind it, so that reading along the input order reads along memory.
+// The tree in the arena: entries (one name in one directory each) and inodes. An inode lies behind the entry that
+// made it, with its bytes (link target, content, digest) behind it, so that input order is memory order.
 
 import { compareBytes, findByte } from "./bytes";
 import { FailureCode, refuse, refuseMemory, say, sayBytes } from "./failure";

@@ -81,12 +81,7 @@ function behind<T>(part: usize): usize {
 }
 
 /** A new writer, or 0 at the memory limit. */
-export function newWriter(
-  minVersion: u32,
-  maxVersion: u32,
-  dialect: i32,
-  objects: i32,
-): usize {
+export function newWriter(minVersion: u32, maxVersion: u32, dialect: i32, objects: i32): usize {
   const arena = changetype<Arena>(heap.alloc(offsetof<Arena>()));
   memory.fill(changetype<usize>(arena), 0, offsetof<Arena>());
   const at = arena.alloc(offsetof<Writer>());
@@ -98,8 +93,12 @@ export function newWriter(
   writer.digestSize = objects == 0 ? 32 : 64;
   writer.dialectC = dialect == 0 && maxVersion < 2;
   const parts =
-    offsetof<Input>() + offsetof<LineState>() + offsetof<PathStack>() + offsetof<DirectoryTable>() +
-    offsetof<XattrTables>() + 3 * offsetof<AddressList>();
+    offsetof<Input>() +
+    offsetof<LineState>() +
+    offsetof<PathStack>() +
+    offsetof<DirectoryTable>() +
+    offsetof<XattrTables>() +
+    3 * offsetof<AddressList>();
   // Each part is rounded up to 8.
   let part = arena.alloc(parts + 8 * 8);
   if (part == 0) {
@@ -121,7 +120,12 @@ export function newWriter(
   writer.sentLeaves = changetype<AddressList>(part);
   writer.sentSets = changetype<AddressList>(behind<AddressList>(part));
   writer.xattrCache = newXattrCache(arena);
-  if (writer.xattrCache == 0 || !writer.paths.init(arena) || !writer.xattrs.init(arena) || !writer.directories.init(arena)) {
+  if (
+    writer.xattrCache == 0 ||
+    !writer.paths.init(arena) ||
+    !writer.xattrs.init(arena) ||
+    !writer.directories.init(arena)
+  ) {
     freeWriter(writer);
     return 0;
   }
@@ -139,7 +143,11 @@ export function freeWriter(writer: Writer): void {
 export function enterPhase(writer: Writer, phase: u8): bool {
   const minVersion = writer.minVersion;
   const maxVersion = writer.maxVersion;
-  if (maxVersion > 2 || minVersion > maxVersion || (minVersion != maxVersion && (maxVersion != 1 || !writer.dialectC))) {
+  if (
+    maxVersion > 2 ||
+    minVersion > maxVersion ||
+    (minVersion != maxVersion && (maxVersion != 1 || !writer.dialectC))
+  ) {
     return refuse(FailureCode.STATE, "", "versions must be one of 0, 1, 2, or 0 to 1 in dialect c");
   }
   if (writer.phase == Phase.EMPTY) writer.phase = phase;

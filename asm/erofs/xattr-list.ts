@@ -103,7 +103,8 @@ function checkSpace(tables: XattrTables): bool {
   for (let i: u32 = 0; i < tables.itemCount; i++) {
     const pair = itemAt(tables, i);
     let nameLength = <u64>pair.nameLength;
-    if (nameLength >= OVERLAY_LENGTH && equalBytes(pairName(pair), OVERLAY, OVERLAY_LENGTH)) nameLength -= ESCAPE_LENGTH;
+    if (nameLength >= OVERLAY_LENGTH && equalBytes(pairName(pair), OVERLAY, OVERLAY_LENGTH))
+      nameLength -= ESCAPE_LENGTH;
     space += 7 + nameLength + pair.valueLength;
   }
   if (space <= MAX_SPACE) return true;

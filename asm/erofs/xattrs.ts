@@ -1,5 +1,5 @@
-// Xattrs are interned twice: a Pair is a stored name with a value, an XattrSet is the list of pairs of an inode. A whole
-// distribution has a few dozen sets, so counting for the shared table (docs/spec/erofs.md, 10.4) goes over sets, not inodes.
+// Xattrs are interned twice: a Pair is a stored name with a value, an XattrSet is the list of pairs of an inode. A
+// whole distribution has a few dozen sets, so counting for the shared table (docs/spec/erofs.md, 10.4) goes over sets.
 
 import { Arena } from "./arena";
 import { compareBytes, equalBytes, hashBytes } from "./bytes";

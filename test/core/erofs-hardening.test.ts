@@ -319,9 +319,7 @@ describe("scarce memory", () => {
   }
 
   test("is refused cleanly wherever it runs out", () => {
-    const stopped = [0, 8, 40, 80, 95, 110, 200].map((pages) =>
-      runIn(coreWithRoomFor(pages)),
-    );
+    const stopped = [0, 8, 40, 80, 95, 110, 200].map((pages) => runIn(coreWithRoomFor(pages)));
     expect(new Set(stopped)).toEqual(new Set(["push", "finish", "done"]));
     expect(stopped.at(-1)).toBe("done");
   });
