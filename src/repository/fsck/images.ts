@@ -1,17 +1,16 @@
-// Checks the images: that they are what their name says, can be parsed, and that what they refer to is there.
+// Checks the images: that they are what their name says, are valid, and that what they refer to is there.
 
 import type { ObjectId } from "../../bytes/algorithm.ts";
 import { fsverityDigest } from "../../core/fsverity.ts";
 import { ComposefsError, throwIfAborted } from "../../error.ts";
-import { imageObjectList } from "../../image/object-list.ts";
-import { MAX_IMAGE_BYTES } from "../image-objects.ts";
+import { imageObjects } from "../../image/objects.ts";
+import { isDamaged } from "../object-read.ts";
 import type { GoodEntry } from "./links.ts";
 import type { StreamsContext } from "./streams.ts";
 
 /** Checks images one after the other. */
 export async function checkImages(entries: readonly GoodEntry[], context: StreamsContext): Promise<void> {
-  const { store, objects, findings, metadataOnly, signal } = context;
-  const { algorithm } = store.options;
+  const { objects, findings, signal } = context;
   for (const { name, path, id } of entries) {
     throwIfAborted(signal);
     let corrupted = false;
@@ -20,11 +19,9 @@ export async function checkImages(entries: readonly GoodEntry[], context: Stream
       corrupted = true;
     }
     try {
-      const image = readImage(store.openUncheckedSync(id));
-      const measured = metadataOnly ? fsverityDigest(algorithm, image) : id;
-      if (measured !== id) throw new ComposefsError("corrupt", `its object is damaged: it has the digest ${measured}`);
-      for (const missing of missingObjects(image, algorithm, objects)) {
-        findings.error("image-missing-object", path, { id: missing });
+      for (const needed of neededObjects(id, context)) {
+        if (objects.has(needed)) continue;
+        findings.error("image-missing-object", path, { id: needed });
         findings.counters.missing_objects++;
       }
     } catch (error) {
@@ -38,15 +35,17 @@ export async function checkImages(entries: readonly GoodEntry[], context: Stream
   }
 }
 
-function missingObjects(image: Uint8Array, algorithm: "sha256" | "sha512", objects: ReadonlySet<ObjectId>): ObjectId[] {
-  return imageObjectList(image, algorithm).filter((id) => !objects.has(id));
-}
-
-function readImage(object: { size: number; read(position: number, length: number): Uint8Array; close(): void }) {
+function neededObjects(id: ObjectId, { store, metadataOnly }: StreamsContext): ObjectId[] {
+  const { algorithm } = store.options;
+  const object = store.openUncheckedSync(id);
   try {
-    if (object.size > MAX_IMAGE_BYTES)
-      throw new ComposefsError("limit", `it has ${object.size} bytes, more than any image has`);
-    return object.read(0, object.size);
+    // In a full check the file is hashed with all others.
+    if (!metadataOnly) return imageObjects(object.fd, { algorithm });
+    const verify = (bytes: Uint8Array) => {
+      const measured = fsverityDigest(algorithm, bytes);
+      if (measured !== id) throw isDamaged(id, measured);
+    };
+    return imageObjects(object.fd, { algorithm, verify });
   } finally {
     object.close();
   }
