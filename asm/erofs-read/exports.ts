@@ -158,10 +158,10 @@ export function reader_nextFinding(self: usize): usize {
   return takeFinding(changetype<Reader>(self)) ? refusal() : returnArea();
 }
 
-export function reader_objects(self: usize): usize {
+export function reader_objects(self: usize, repository: i32): usize {
   const reader = changetype<Reader>(self);
   if (reader.digestSize == 0) return wrongState("the algorithm of the objects was not given");
-  if (!load(reader, true, false, true)) return failed;
+  if (!load(reader, true, repository != 0, true)) return failed;
   if (takeFinding(reader)) return refusal();
   if (!sortObjects(reader)) return refusal();
   reader.output = Output.OBJECTS;

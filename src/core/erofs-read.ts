@@ -136,13 +136,13 @@ export class ErofsReader implements Disposable {
   }
 
   /**
-   * Validates and checks the image, and starts the sorted list of the objects that it needs: {@link pieces} are then lines of
-   * hex digits. Needs the algorithm.
+   * Validates and checks the image as {@link check} does, and starts the sorted list of the objects that it needs:
+   * {@link pieces} are then lines of hex digits. Needs the algorithm.
    *
    * @returns the number of objects
    */
-  objects(): number {
-    return Number(this.#call((reader) => reader.objects()));
+  objects(repository = false): number {
+    return Number(this.#call((reader) => reader.objects(repository)));
   }
 
   /** Validates the image, and starts its canonical dump text (docs/spec/erofs.md, 17.7). */

@@ -7,6 +7,8 @@ import { ErofsReader, type ImageInput, type ReadOptions } from "../core/erofs-re
 export interface ImageObjectsOptions extends ReadOptions {
   /** Algorithm of the object ids. */
   algorithm: Algorithm;
+  /** Also refuse the image if the redirect of a file is not the object of its digest, as in images of repositories. */
+  repository?: boolean;
 }
 
 /**
@@ -17,7 +19,7 @@ export interface ImageObjectsOptions extends ReadOptions {
 export function imageObjects(image: ImageInput, options: ImageObjectsOptions): ObjectId[] {
   using reader = new ErofsReader(image, options);
   const ids: ObjectId[] = [];
-  reader.objects();
+  reader.objects(options.repository);
   for (const lines of reader.pieces()) {
     const text = Buffer.from(lines.buffer, lines.byteOffset, lines.byteLength).toString("latin1");
     const line = text.indexOf("\n") + 1;

@@ -40,12 +40,12 @@ function neededObjects(id: ObjectId, { store, metadataOnly }: StreamsContext): O
   const object = store.openUncheckedSync(id);
   try {
     // In a full check the file is hashed with all others.
-    if (!metadataOnly) return imageObjects(object.fd, { algorithm });
+    if (!metadataOnly) return imageObjects(object.fd, { algorithm, repository: true });
     const verify = (bytes: Uint8Array) => {
       const measured = fsverityDigest(algorithm, bytes);
       if (measured !== id) throw isDamaged(id, measured);
     };
-    return imageObjects(object.fd, { algorithm, verify });
+    return imageObjects(object.fd, { algorithm, repository: true, verify });
   } finally {
     object.close();
   }
