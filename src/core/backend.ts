@@ -1,6 +1,6 @@
 // Which way digests are computed, chosen once per process and algorithm (docs/spec/wasm-core.md, section 4.4).
 
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
 import type { Algorithm } from "../bytes/algorithm.ts";
 import { ComposefsError } from "../error.ts";
 import { NativeBackend } from "./native-backend.ts";
@@ -70,16 +70,24 @@ function knownToBeFaster(algorithm: Algorithm): "native" | "wasm" | undefined {
 
 /** Whether the CPU has SHA-256 instructions; false if that cannot be told. */
 function cpuHashesSha256(): boolean {
+  const start = Buffer.alloc(8192);
   try {
-    // x86 lists `sha_ni` among `flags`, arm64 `sha2` among `Features`; the first CPU is enough.
-    return /^(?:flags|Features)\s*:.*\b(?:sha_ni|sha2)\b/m.test(readFileSync("/proc/cpuinfo", "latin1").slice(0, 8192));
+    // The first CPU is enough; the file of a machine with hundreds of them is long.
+    const fd = openSync("/proc/cpuinfo", "r");
+    try {
+      readSync(fd, start);
+    } finally {
+      closeSync(fd);
+    }
   } catch {
     return process.platform === "darwin" && process.arch === "arm64";
   }
+  // x86 lists `sha_ni` among its flags, arm64 `sha2` among its features.
+  return /^(?:flags|Features)\s*:.*\b(?:sha_ni|sha2)\b/m.test(start.toString("latin1"));
 }
 
 /** Hashes the same blocks both ways and answers the faster, after a warm-up that lets the engine compile the kernels well. */
-function calibrate(algorithm: Algorithm): Backend {
+export function calibrate(algorithm: Algorithm): Backend {
   const time = (candidate: Backend): number => {
     candidate.blockWindow();
     const start = performance.now();

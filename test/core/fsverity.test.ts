@@ -6,7 +6,7 @@ import * as fc from "fast-check";
 import { createSHA256, createSHA512 } from "hash-wasm";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Algorithm, DIGEST_SIZE } from "../../src/bytes/algorithm.ts";
-import { backend, chooseBackend } from "../../src/core/backend.ts";
+import { backend, calibrate, chooseBackend } from "../../src/core/backend.ts";
 import { FsverityHasher, fsverityDigest, fsverityFile } from "../../src/core/fsverity.ts";
 import { core, coreBytes, inCore } from "../../src/core/load.ts";
 import { ComposefsError } from "../../src/error.ts";
@@ -224,6 +224,21 @@ describe("choice of the back end", () => {
     process.env["COMPOSEFS_HASH"] = "fast";
     chooseBackend(undefined);
     expect(() => backend("sha256")).toThrow(/COMPOSEFS_HASH is "fast", expected wasm, native or auto/);
+  });
+
+  test.each(ALGORITHMS)("measuring for %s takes the one that is faster here", (algorithm) => {
+    const seconds = (choice: "wasm" | "native"): number => {
+      chooseBackend(choice);
+      backend(algorithm).blockWindow().fill(7);
+      const start = performance.now();
+      for (let i = 0; i < 20; i++) backend(algorithm).hashWindow(algorithm, 1 << 20);
+      return performance.now() - start;
+    };
+    const ratio = seconds("native") / seconds("wasm");
+    const { name } = calibrate(algorithm);
+    // Too close to call on a busy machine: either is right then.
+    const acceptable = ratio < 0.6 ? ["native"] : ratio > 1.7 ? ["wasm"] : ["native", "wasm"];
+    expect(acceptable).toContain(name);
   });
 
   test("without a choice there is one for every size", () => {
