@@ -1,4 +1,4 @@
-// The worker thread of measure.ts: takes segments of one file until none is left.
+// The worker thread of parallel.ts: takes segments of one file until none is left.
 
 import { workerData } from "node:worker_threads";
 import { serveRequests } from "../runtime/workers.ts";
