@@ -1,7 +1,7 @@
 // The shared xattr table (docs/spec/erofs.md, 10.4): counting name-value pairs over all inodes, choosing those used at
 // least twice, and what every xattr set then takes in an inode.
 
-import { equalBytes, compareBytes } from "./bytes";
+import { equalBytes, hashBytes, compareBytes } from "./bytes";
 import { Digest, digestBytes } from "./digests";
 import { refuseMemory } from "./failure";
 import {
@@ -117,10 +117,8 @@ function share(pair: Pair): usize {
 /** The first digest of these bytes. */
 function unique(digest: Digest, digestSize: u32, slots: usize, mask: u32): Digest {
   const bytes = digestBytes(digest);
-  // Digests are as good as random; mixing guards against dumps with made-up ones that differ in few places.
-  let hash: u64 = 0;
-  for (let i: u32 = 0; i < digestSize; i += 8) hash = (rotl(hash, 29) ^ load<u64>(bytes + i)) * 0x9e3779b97f4a7c15;
-  let index = <u32>(hash >> 32);
+  // Hashed although digests are as good as random: a dump can hold made-up ones that differ in few bits.
+  let index = hashBytes(bytes, digestSize, 0);
   while (true) {
     const slot = slots + (<usize>(index & mask) << 2);
     const at = <usize>load<u32>(slot);
