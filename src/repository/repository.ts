@@ -5,6 +5,7 @@ import { closeSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Algorithm, ObjectId } from "../bytes/algorithm.ts";
 import { ComposefsError, throwIfAborted } from "../error.ts";
+import { type LockHolder, lockHolders } from "../runtime/lock-holders.ts";
 import { type LockWait, syscalls } from "../runtime/syscalls.ts";
 import { readSplitstream, type Splitstream } from "../splitstream/read.ts";
 import type { SplitstreamWriter } from "../splitstream/write.ts";
@@ -357,6 +358,12 @@ export class Repository implements AsyncDisposable {
       this.store.forget();
       await this.#shareLock(wait.signal);
     }
+  }
+
+  /** The other processes that have the repository open, as far as that can be found out. */
+  lockHolders(): LockHolder[] {
+    this.#checkOpen();
+    return lockHolders(this.#directory.fd);
   }
 
   /** Releases the lock. Harmless when called again. */

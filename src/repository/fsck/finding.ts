@@ -109,12 +109,12 @@ export class Findings {
 
   /** All findings, sorted. */
   sorted(): Finding[] {
-    return this.#list.toSorted((a, b) => compare(a.path, b.path) || compare(message(a), message(b)));
+    return this.#list.toSorted((a, b) => compare(a.path, b.path) || compare(findingMessage(a), findingMessage(b)));
   }
 }
 
 /** The line that says a finding: `fsck: KIND: PATH...`, for shared kinds as the reference says it. */
-export function message({ kind, path, ref, id, detail }: Finding): string {
+export function findingMessage({ kind, path, ref, id, detail }: Finding): string {
   const parts = [`fsck: ${kind}: ${path}`];
   if (ref !== undefined) parts.push(`ref ${ref}`);
   if (kind === "object-digest-mismatch") parts.push(detail ?? "");

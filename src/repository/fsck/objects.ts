@@ -30,10 +30,13 @@ export async function checkObjects(
   store: ObjectStoreOptions,
   ids: ReadonlySet<ObjectId>,
   findings: Findings,
-  { workers, signal, onProgress }: ObjectsOptions = {},
+  options: ObjectsOptions = {},
 ): Promise<Set<ObjectId>> {
+  const { workers, signal } = options;
   const damaged = new Set<ObjectId>();
   const total = ids.size;
+  // A few objects are checked before anybody could read about it.
+  const onProgress = total < WORTH_OBJECTS ? undefined : options.onProgress;
   let done = 0;
   onProgress?.({ type: "start", id: "objects", kind: "objects", label: "checking objects", total });
   const take = (batch: readonly ObjectId[], bad: readonly BadObject[]) => {
@@ -46,9 +49,9 @@ export async function checkObjects(
     findings.counters.objects_corrupted += bad.length;
     onProgress?.({ type: "advance", id: "objects", done, total });
   };
-  const options = { path: store.path, algorithm: store.algorithm, secure: store.secure };
+  const plain = { path: store.path, algorithm: store.algorithm, secure: store.secure };
   if (workers === 0 || total < WORTH_OBJECTS) {
-    const checker = new ObjectChecker(options);
+    const checker = new ObjectChecker(plain);
     for (const batch of batches(ids)) {
       throwIfAborted(signal);
       take(batch, checker.check(batch));
@@ -57,7 +60,7 @@ export async function checkObjects(
     }
   } else {
     await using pool = new WorkerPool(workerEntry("./object-worker", import.meta.url), {
-      data: options,
+      data: plain,
       ...(workers === undefined ? {} : { size: workers }),
     });
     const source = batches(ids);

@@ -23,6 +23,8 @@ export interface GcOptions {
   onProgress?: ProgressListener;
 }
 
+const BATCH = 1024;
+
 /** What was done, or would be done by a run that is not dry. */
 export interface GcResult {
   dryRun: boolean;
@@ -49,7 +51,7 @@ export async function collectGarbage(repository: Repository, options: GcOptions 
     { ...(options.signal ? { signal: options.signal } : {}), ...options.lock },
     async () => {
       const plan = await makePlan(repository, options);
-      if (plan.problems.length > 0) throw incomplete(plan);
+      if (plan.problems.length > 0) throw incompleteWalk(plan);
       const directories = await execute(repository, plan, options);
       return { dryRun: false, plan, objectBytes: objectBytes(plan), directories };
     },
@@ -57,7 +59,7 @@ export async function collectGarbage(repository: Repository, options: GcOptions 
 }
 
 /** The error of a collection whose walk was incomplete. */
-export function incomplete(plan: GcPlan): ComposefsError {
+export function incompleteWalk(plan: GcPlan): ComposefsError {
   const [first] = plan.problems;
   const more = plan.problems.length > 1 ? ` (and ${plan.problems.length - 1} more)` : "";
   return new ComposefsError(
@@ -70,15 +72,13 @@ export function incomplete(plan: GcPlan): ComposefsError {
   );
 }
 
-async function makePlan(repository: Repository, { roots, signal, onProgress }: GcOptions): Promise<GcPlan> {
+async function makePlan(repository: Repository, { roots, signal }: GcOptions): Promise<GcPlan> {
   throwIfAborted(signal);
-  onProgress?.({ type: "start", id: "gc", kind: "objects", label: "finding what is in use" });
   const inventory = takeInventory(repository.path, repository.algorithm);
   inventory.temporaries = inventory.temporaries.filter((path) => isStale(repository.path, path));
   const reached = await reach(inventory, referenceReader(repository.store, signal), roots);
   throwIfAborted(signal);
   const plan = planCollection(inventory, reached, (path) => fileSize(join(repository.path, path)));
-  onProgress?.({ type: "done", id: "gc" });
   return plan;
 }
 
@@ -89,15 +89,17 @@ async function execute(repository: Repository, plan: GcPlan, { signal, onProgres
   for (const link of links) remove(root, link);
   if (links.length > 0) await repository.barrier();
   const total = plan.objects.length;
-  onProgress?.({ type: "start", id: "remove", kind: "objects", label: "removing objects", total });
+  // A thousand are removed before anybody could read about it.
+  const report = total > BATCH ? onProgress : undefined;
+  report?.({ type: "start", id: "remove", kind: "objects", label: "removing objects", total });
   const directories = new Set<string>();
   try {
     for (const [index, { path }] of plan.objects.entries()) {
       throwIfAborted(signal);
       remove(root, path);
       directories.add(dirname(path));
-      if (index % 1024 === 1023) {
-        onProgress?.({ type: "advance", id: "remove", done: index + 1, total });
+      if (index % BATCH === BATCH - 1) {
+        report?.({ type: "advance", id: "remove", done: index + 1, total });
         // Lets a signal come through.
         await new Promise((resolve) => setImmediate(resolve));
       }
@@ -106,7 +108,7 @@ async function execute(repository: Repository, plan: GcPlan, { signal, onProgres
     repository.store.forget();
   }
   for (const { path } of plan.temporaries) remove(root, path);
-  onProgress?.({ type: "done", id: "remove" });
+  report?.({ type: "done", id: "remove" });
   const removed = [...directories].filter((directory) => removeEmpty(join(root, directory)));
   for (const category of ["streams", "images"]) removed.push(...removeEmptyBelow(root, `${category}/refs`));
   return removed.toSorted();

@@ -3,7 +3,7 @@
 import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { type Finding, type FsckReport, message } from "../../../src/repository/fsck/finding.ts";
+import { type Finding, type FsckReport, findingMessage } from "../../../src/repository/fsck/finding.ts";
 import { checkRepository } from "../../../src/repository/fsck/fsck.ts";
 import { Repository } from "../../../src/repository/repository.ts";
 import { applyOps, type GoldenFsck, goldenRepositories, unpackRepository } from "../golden-repository.ts";
@@ -97,7 +97,7 @@ function compare(report: FsckReport, golden: GoldenFsck, beyond: readonly string
 
 // Only the kind, the path and the ids are contractual: other details are the reference's own wording.
 function comparable(finding: Finding): string {
-  return comparableText(message(finding));
+  return comparableText(findingMessage(finding));
 }
 
 function comparableText(text: string): string {
