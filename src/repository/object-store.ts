@@ -53,6 +53,10 @@ export const TEMPORARY_OBJECT = ".tmp-object-";
 
 const MAX_KNOWN = 200_000;
 
+// Objects in a row that were not there, after which putSync writes without looking first: the lookup costs 5 us of the
+// 70 us of a small object, and publishing notices an existing one just as well.
+const SURE_OF_ABSENCE = 300;
+
 /** The objects of one repository. */
 export class ObjectStore {
   readonly options: Readonly<ObjectStoreOptions>;
@@ -63,6 +67,8 @@ export class ObjectStore {
   readonly #known = new Set<ObjectId>();
   readonly #temporaryPrefix: string;
   #temporaries = 0;
+  // How many objects in a row were new.
+  #absences = 0;
 
   constructor(options: ObjectStoreOptions) {
     this.options = { ...options };
@@ -91,7 +97,8 @@ export class ObjectStore {
   putSync(bytes: Uint8Array, id: ObjectId = fsverityDigest(this.options.algorithm, bytes)): PutResult {
     if (this.#known.has(id)) return { id, created: false };
     const path = this.path(id);
-    const state = this.#existing(path, id, bytes.length, bytes);
+    const state = this.#absences < SURE_OF_ABSENCE ? this.#existing(path, id, bytes.length, bytes) : "absent";
+    let created = false;
     if (state !== "good") {
       const temporary = this.#create();
       try {
@@ -100,10 +107,11 @@ export class ObjectStore {
         this.#drop(temporary);
         throw this.#writeError(error, id, bytes.length);
       }
-      this.#publish(temporary, path, id, bytes.length, state);
+      created = this.#publish(temporary, path, id, bytes.length, state);
     }
+    this.#absences = created ? this.#absences + 1 : 0;
     this.#remember(id);
-    return { id, created: state !== "good" };
+    return { id, created };
   }
 
   /** Stores an object whose content comes in pieces. */
@@ -144,10 +152,11 @@ export class ObjectStore {
           this.#drop(temporary);
           throw error;
         }
+        let created = false;
         if (state === "good") this.#drop(temporary);
-        else this.#publish(temporary, path, id, size, state);
+        else created = this.#publish(temporary, path, id, size, state);
         this.#remember(id);
-        return { id, size, created: state !== "good" };
+        return { id, size, created };
       },
       abort,
     };
@@ -180,9 +189,10 @@ export class ObjectStore {
         hint: "run the command again when nothing writes to it",
       });
     }
-    this.#publish(temporary, this.path(id), id, size, this.#existing(this.path(id), id, size, undefined));
+    const path = this.path(id);
+    const created = this.#publish(temporary, path, id, size, this.#existing(path, id, size, undefined));
     this.#remember(id);
-    return { id, size, created: true };
+    return { id, size, created };
   }
 
   /** Opens an object for reading; see {@link openObject} for what is checked. The caller closes it. */
@@ -268,18 +278,23 @@ export class ObjectStore {
     }
   }
 
-  // Gives the temporary file its final name; never replaces an object unless it is damaged. Closes it in any case.
-  #publish(temporary: Temporary, path: string, id: ObjectId, size: number, state: Existing): void {
+  // Gives the temporary file its final name; never replaces an object unless it is damaged. Closes it in any case. False
+  // when an undamaged object has the name already.
+  #publish(temporary: Temporary, path: string, id: ObjectId, size: number, state: Existing): boolean {
     try {
       if (this.#verity.supported !== false || this.options.secure)
         enableVerity(temporary, id, this.options, this.#verity);
       for (let attempt = 0; ; attempt++) {
         try {
           if (state === "damaged") replace(temporary.path, path);
-          else if (this.#linkNew(temporary.path, path)) return;
-          else if (this.#existing(path, id, size, undefined) === "good") unlinkSync(temporary.path);
-          else replace(temporary.path, path);
-          return;
+          else if (!this.#linkNew(temporary.path, path)) {
+            if (this.#existing(path, id, size, undefined) === "good") {
+              unlinkSync(temporary.path);
+              return false;
+            }
+            replace(temporary.path, path);
+          }
+          return true;
         } catch (error) {
           if (attempt > 0 || errorCode(error) !== "ENOENT") throw error;
           makeDirectory(path.slice(0, path.lastIndexOf("/")));

@@ -222,3 +222,18 @@ test("a store can be built from the plain options of another one", () => {
   const options: unknown = JSON.parse(JSON.stringify(store.options));
   expect(new ObjectStore(options as typeof store.options).putSync(hello).id).toHaveLength(128);
 });
+
+test("after many new objects in a row existing ones are still noticed, and damaged ones replaced", () => {
+  const store = newStore();
+  for (let i = 0; i < 350; i++) expect(store.putSync(Buffer.from(`object ${i}`)).created).toBe(true);
+  const present = Buffer.from("put by another process");
+  const damaged = Buffer.from("damaged by another process");
+  again(store).putSync(present);
+  const { id } = again(store).putSync(damaged);
+  writeFileSync(store.path(id), "DAMAGED by another process");
+  expect(store.putSync(damaged)).toEqual({ id, created: true });
+  expect(Buffer.compare(store.readSync(id, 100), damaged)).toBe(0);
+  for (let i = 350; i < 700; i++) store.putSync(Buffer.from(`object ${i}`));
+  expect(store.putSync(present).created).toBe(false);
+  expect(leftovers(store)).toEqual([]);
+});

@@ -5,6 +5,7 @@ import { objectPath } from "../../bytes/algorithm.ts";
 import { throwIfAborted } from "../../error.ts";
 import type { ProgressListener } from "../../progress.ts";
 import { WorkerPool, workerEntry } from "../../runtime/workers.ts";
+import type { ObjectSet } from "../gc/object-set.ts";
 import type { ObjectStoreOptions } from "../object-store.ts";
 import { type BadObject, ObjectChecker } from "./check-object.ts";
 import type { Findings } from "./finding.ts";
@@ -28,7 +29,7 @@ export interface ObjectsOptions {
  */
 export async function checkObjects(
   store: ObjectStoreOptions,
-  ids: ReadonlySet<ObjectId>,
+  ids: ObjectSet,
   findings: Findings,
   options: ObjectsOptions = {},
 ): Promise<Set<ObjectId>> {

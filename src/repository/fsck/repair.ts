@@ -8,6 +8,7 @@ import { ComposefsError, systemError } from "../../error.ts";
 import type { LockWait } from "../../runtime/syscalls.ts";
 import { syscalls } from "../../runtime/syscalls.ts";
 import { takeInventory } from "../gc/inventory.ts";
+import { ObjectSet } from "../gc/object-set.ts";
 import { reach } from "../gc/reach.ts";
 import { referenceReader } from "../gc/references.ts";
 import { putLink, removeLink } from "../links.ts";
@@ -54,7 +55,7 @@ async function repair(repository: Repository, options: RepairOptions): Promise<R
   const before = await checkRepository(repository, { ...options, metadataOnly: false });
   const { path: root, algorithm, store } = repository;
   const inventory = takeInventory(root, algorithm);
-  const whole = new Set(inventory.objects);
+  const whole = new ObjectSet(inventory.objects);
   for (const { kind, id } of before.findings) if (kind.startsWith("object-") && id !== undefined) whole.delete(id);
   const names = before.ok ? new Map<string, ObjectId>() : await deriveNames(store, whole, signal);
   const restore = before.ok ? [] : await incompleteRefs(repository, whole, signal);
@@ -71,7 +72,7 @@ async function repair(repository: Repository, options: RepairOptions): Promise<R
 }
 
 // A damaged entry of images/ that is named like an object that exists.
-function imageOfName(path: string, whole: ReadonlySet<ObjectId>, algorithm: "sha256" | "sha512"): ObjectId | undefined {
+function imageOfName(path: string, whole: ObjectSet, algorithm: "sha256" | "sha512"): ObjectId | undefined {
   const name = path.startsWith("images/") ? path.slice(7) : "";
   return isObjectId(name, algorithm) && whole.has(name) ? name : undefined;
 }
@@ -106,7 +107,7 @@ async function execute(repository: Repository, plan: RepairPlan): Promise<void> 
 /** The refs from which something missing or damaged is reached. */
 async function incompleteRefs(
   repository: Repository,
-  whole: ReadonlySet<ObjectId>,
+  whole: ObjectSet,
   signal: AbortSignal | undefined,
 ): Promise<string[]> {
   const inventory = takeInventory(repository.path, repository.algorithm);

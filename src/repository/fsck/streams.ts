@@ -9,6 +9,7 @@ import { ComposefsError, throwIfAborted } from "../../error.ts";
 import { BLOB, CONFIG, LAYER, MANIFEST } from "../../splitstream/content-type.ts";
 import { type PositionedReader, readSplitstream, type Splitstream } from "../../splitstream/read.ts";
 import { copyObject } from "../cat.ts";
+import type { ObjectSet } from "../gc/object-set.ts";
 import type { ObjectStore } from "../object-store.ts";
 import type { Findings } from "./finding.ts";
 import type { GoodEntry } from "./links.ts";
@@ -17,7 +18,7 @@ import type { GoodEntry } from "./links.ts";
 export interface StreamsContext {
   store: ObjectStore;
   /** The objects that exist. */
-  objects: ReadonlySet<ObjectId>;
+  objects: ObjectSet;
   findings: Findings;
   /** Leave out what reads the contents of objects. */
   metadataOnly: boolean;

@@ -9,6 +9,7 @@ import { listLinks, objectOfTarget, TEMPORARY_LINK, targetPath, walkLinks } from
 import { META_FILE } from "../meta.ts";
 import type { Category } from "../names.ts";
 import { TEMPORARY_OBJECT } from "../object-store.ts";
+import { ObjectSet } from "./object-set.ts";
 
 /** A first-level entry of `streams/` or `images/`. */
 export interface Entry {
@@ -44,7 +45,7 @@ export interface Inventory {
   streams: CategoryInventory;
   images: CategoryInventory;
   /** Ids of the files below `objects/` that are named like objects. */
-  objects: Set<ObjectId>;
+  objects: ObjectSet;
   /** Paths below `objects/` that are neither objects nor ours: they are left alone. */
   foreign: string[];
   /** Temporary files and links of writers: in use, or left by a crash. */
@@ -64,7 +65,7 @@ export function takeInventory(root: string, algorithm: Algorithm): Inventory {
     algorithm,
     streams: listCategory(root, "streams", algorithm),
     images: listCategory(root, "images", algorithm),
-    objects: new Set(),
+    objects: new ObjectSet(),
     foreign: [],
     temporaries: [],
     strays: [],
@@ -93,17 +94,21 @@ function listCategory(root: string, category: Category, algorithm: Algorithm): C
 
 function listObjects(root: string, inventory: Inventory): void {
   const length = 2 * DIGEST_SIZE[inventory.algorithm] - 2;
-  const isName = new RegExp(`^[0-9a-f]{${length}}$`);
   for (const directory of list(root, "objects")) {
     if (!/^[0-9a-f]{2}$/.test(directory)) {
       if (directory.startsWith(TEMPORARY_OBJECT)) inventory.temporaries.push(`objects/${directory}`);
       else inventory.foreign.push(`objects/${directory}`);
       continue;
     }
-    for (const name of list(root, `objects/${directory}`)) {
-      if (isName.test(name)) inventory.objects.add(directory + name);
-      else inventory.foreign.push(`objects/${directory}/${name}`);
+    const names = list(root, `objects/${directory}`);
+    const isName = (name: string) => name.length === length && !/[^0-9a-f]/.test(name);
+    // All at once: testing each name would cost as much as listing them.
+    if (names.every((name) => name.length === length) && !/[^0-9a-f]/.test(names.join(""))) {
+      inventory.objects.addDirectory(directory, names);
+      continue;
     }
+    inventory.objects.addDirectory(directory, names.filter(isName));
+    for (const name of names) if (!isName(name)) inventory.foreign.push(`objects/${directory}/${name}`);
   }
 }
 

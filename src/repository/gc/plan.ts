@@ -1,7 +1,8 @@
 // What a collection removes, decided before anything is touched (docs/spec/repository.md, section 9.2).
 
-import { type ObjectId, objectPath } from "../../bytes/algorithm.ts";
+import { objectPath } from "../../bytes/algorithm.ts";
 import type { CategoryInventory, Inventory } from "./inventory.ts";
+import type { ObjectSet } from "./object-set.ts";
 import type { Reach, WalkProblem } from "./reach.ts";
 
 /** A file to be removed. */
@@ -51,16 +52,11 @@ export function planCollection(
     }
     return found;
   };
-  const dead: string[] = [];
-  let kept = 0;
-  for (const id of inventory.objects) {
-    if (live.has(id)) kept++;
-    else dead.push(`objects/${objectPath(id)}`);
-  }
+  const dead = [...inventory.objects.without(live)].map((id) => `objects/${objectPath(id)}`).toSorted();
   return {
     problems,
     roots,
-    kept,
+    kept: inventory.objects.size - dead.length,
     images: danglingLinks("images", inventory.images, inventory.objects, live),
     streams: danglingLinks("streams", inventory.streams, inventory.objects, live),
     objects: removals(dead),
@@ -77,8 +73,8 @@ export function objectBytes(plan: GcPlan): number {
 function danglingLinks(
   category: string,
   { entries }: CategoryInventory,
-  objects: ReadonlySet<ObjectId>,
-  live: ReadonlySet<ObjectId>,
+  objects: ObjectSet,
+  live: ObjectSet,
 ): string[] {
   return entries
     .filter(({ object }) => object !== undefined && !(live.has(object) && objects.has(object)))

@@ -3,6 +3,7 @@
 import type { ObjectId } from "../../bytes/algorithm.ts";
 import { ComposefsError } from "../../error.ts";
 import type { CategoryInventory, Entry, Inventory } from "./inventory.ts";
+import { ObjectSet } from "./object-set.ts";
 
 /** Gives what objects refer to; each failure is an error with a message for people. */
 export interface ReferenceReader {
@@ -23,7 +24,7 @@ export interface WalkProblem {
 
 /** The result of a walk. */
 export interface Reach {
-  live: Set<ObjectId>;
+  live: ObjectSet;
   problems: WalkProblem[];
   /** The entries that refs and extra roots keep. */
   roots: { streams: string[]; images: string[] };
@@ -71,7 +72,7 @@ function checkExtraRoots({ streams, images }: Inventory, extraRoots: readonly st
 }
 
 class Walk {
-  readonly live = new Set<ObjectId>();
+  readonly live = new ObjectSet();
   readonly problems: WalkProblem[] = [];
   readonly #inventory: Inventory;
   readonly #reader: ReferenceReader;

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { collectGarbage, type GcOptions } from "../../../src/repository/gc/collect.ts";
 import type { Inventory } from "../../../src/repository/gc/inventory.ts";
+import { ObjectSet } from "../../../src/repository/gc/object-set.ts";
 import { planCollection } from "../../../src/repository/gc/plan.ts";
 import { reach } from "../../../src/repository/gc/reach.ts";
 import { Repository } from "../../../src/repository/repository.ts";
@@ -256,7 +257,7 @@ describe("the planner is a pure function", () => {
       entries: [{ name: "i", target: "../objects/dd/d", object: "dd" }],
       refs: [],
     },
-    objects: new Set(["aa", "bb", "dd", "ee"]),
+    objects: new ObjectSet(["aa", "bb", "dd", "ee"]),
     foreign: ["objects/x"],
     temporaries: ["objects/.tmp-object-1"],
     strays: [],
