@@ -171,6 +171,11 @@ export class ErofsReader implements Disposable {
     }
   }
 
+  /** Bytes of memory that the reader's core instance has. */
+  get memorySize(): number {
+    return this.#core.memory.buffer.byteLength;
+  }
+
   [Symbol.dispose](): void {
     if (this.#disposed) return;
     this.#disposed = true;
