@@ -40,10 +40,12 @@ export function slice(image: Image, offset: u64, length: u64): usize {
   return image.base + <usize>offset;
 }
 
-/** The offset of an address that `slice` gave. */
-@inline
-export function offsetOf(image: Image, address: usize): u32 {
-  return <u32>(address - image.base);
+/** Whether one of the bytes is 0. They are inside a slice. */
+export function hasNul(at: usize, length: u32): bool {
+  const end = at + length;
+  for (; at + 16 <= end; at += 16) if (!i8x16.all_true(v128.load(at))) return true;
+  for (; at < end; at++) if (load<u8>(at) == 0) return true;
+  return false;
 }
 
 /** Starts the refusal of an image: `rule` is the short name of the rule, which goes into the field. Answers false. */

@@ -1,6 +1,6 @@
 // What must hold for everything but directories (docs/spec/erofs.md, 17.5), and where the content of a leaf is.
 
-import { Image, hasStubs, refuseImage, refuseValue } from "./image";
+import { Image, hasNul, hasStubs, refuseImage, refuseValue } from "./image";
 import { CHAR, CHUNK_BASED, FLAT_PLAIN, Inode, REGULAR, SYMLINK, typeOf } from "./inode";
 import { Reader } from "./reader";
 import { Meaning } from "./xattr-names";
@@ -28,9 +28,8 @@ function checkSymlink(image: Image, inode: Inode): bool {
   if (inode.size == 0 || inode.size > longest) {
     return refuseValue("symlink", "the target of a symlink has an unsupported length: ", inode.size);
   }
-  const target = targetOf(inode);
-  for (let i: u32 = 0; i < <u32>inode.size; i++) {
-    if (load<u8>(target + i) == 0) return refuseImage("symlink", "the target of a symlink holds a NUL byte");
+  if (hasNul(targetOf(inode), <u32>inode.size)) {
+    return refuseImage("symlink", "the target of a symlink holds a NUL byte");
   }
   return true;
 }
@@ -58,8 +57,8 @@ function checkExternal(reader: Reader, inode: Inode): bool {
   if (hasMeaning(list, Meaning.METACOPY) && !checkMetacopy(reader, xattrAt(list, list.metacopy))) return false;
   if (!hasMeaning(list, Meaning.REDIRECT)) return true;
   const redirect = xattrAt(list, list.redirect);
-  for (let i: u32 = 0; i < redirect.valueLength; i++) {
-    if (load<u8>(redirect.value + i) == 0) return refuseImage("redirect", "the redirect of a file holds a NUL byte");
+  if (hasNul(redirect.value, redirect.valueLength)) {
+    return refuseImage("redirect", "the redirect of a file holds a NUL byte");
   }
   return true;
 }

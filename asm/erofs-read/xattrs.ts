@@ -5,7 +5,7 @@ import { Arena } from "../erofs/arena";
 import { equalBytes } from "../erofs/bytes";
 import { refuseMemory, sayBytes } from "../erofs/failure";
 import { Comparison, sortAddresses } from "../erofs/sort";
-import { Image, hasStubs, refuseImage, refuseValue, slice } from "./image";
+import { Image, hasNul, hasStubs, refuseImage, refuseValue, slice } from "./image";
 import { DIRECTORY, Inode, REGULAR, typeOf } from "./inode";
 import { INDEXES, Meaning, compareNames, indexOfName, meaningOf, prefixLength, prefixOf } from "./xattr-names";
 
@@ -119,9 +119,7 @@ function addXattr(list: XattrList, at: usize, room: u64): bool {
   if (index >= INDEXES) return refuseValue("xattr name index", "unknown xattr name index ", index);
   let name = at + 4;
   if (index == 0 && nameLength == 0) return refuseImage("xattr name", "an xattr without a name");
-  for (let i: u32 = 0; i < nameLength; i++) {
-    if (load<u8>(name + i) == 0) return refuseImage("xattr name", "an xattr name holds a NUL byte");
-  }
+  if (hasNul(name, nameLength)) return refuseImage("xattr name", "an xattr name holds a NUL byte");
   const value = name + nameLength;
   if (index == 0) {
     // A known prefix spelled out is the same name: two spellings must not count as two names.

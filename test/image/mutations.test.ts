@@ -156,7 +156,9 @@ function rewritten(image: Uint8Array, dump: string): string | undefined {
   const differing = kept(dumpOfImage(again, "sha256"))
     .split("\n")
     .findIndex((line, i) => line !== lines[i]);
-  return differing < 0 ? undefined : `the image written again has another line ${differing + 1} than ${lines[differing]}`;
+  return differing < 0
+    ? undefined
+    : `the image written again has another line ${differing + 1} than ${lines[differing]}`;
 }
 
 /** A dump without what the writer of version 2 does not keep: nanoseconds, and redirects that are no object's. */
@@ -197,7 +199,9 @@ describe("damaged images", () => {
       }
       using reader = new ErofsReader((from[0] as MutationBase).image);
       expect(reader.memorySize).toBeLessThan(MEMORY_LIMIT);
-      console.log(`${cases} damaged images, seed ${seed}: ${JSON.stringify(outcomes)}, core ${reader.memorySize} bytes`);
+      console.log(
+        `${cases} damaged images, seed ${seed}: ${JSON.stringify(outcomes)}, core ${reader.memorySize} bytes`,
+      );
       expect(outcomes.refused).toBeGreaterThan(cases / 10);
       expect(outcomes.accepted).toBeGreaterThan(cases / 10);
     },
