@@ -9,7 +9,7 @@ import { containerTransform } from "../tree/container-transform.ts";
 import type { Directory } from "../tree/node.ts";
 import type { XattrMode } from "../tree/xattr-filter.ts";
 import type { Digest } from "./digest.ts";
-import { readLayer } from "./layer/read.ts";
+import { type LayerEntry, readLayer } from "./layer/read.ts";
 import { LayerMerger } from "./merge.ts";
 
 /** A layer of an image in the repository. */
@@ -18,6 +18,8 @@ export interface StoredLayer {
   readonly digest: Digest;
   /** The object id of its stream. */
   readonly id: ObjectId;
+  /** The entries, where an import has just seen them; else they are read back from the stream. */
+  readonly entries?: readonly LayerEntry[];
 }
 
 /** How often a long merge looks at the signal, in entries. */
@@ -37,10 +39,12 @@ export async function buildTree(
   for (const [i, layer] of layers.entries()) {
     const name = layerName(i, layers.length, layer.digest);
     let count = 0;
-    for await (const entry of readLayer(repository, layer.id, name)) {
+    const apply = (entry: LayerEntry): void => {
       if (++count % ABORT_INTERVAL === 0) throwIfAborted(options.signal);
       merger.apply(entry, name);
-    }
+    };
+    if (layer.entries !== undefined) layer.entries.forEach(apply);
+    else for await (const entry of readLayer(repository, layer.id, name)) apply(entry);
   }
   containerTransform(merger.root, options.xattrs);
   return merger.root;

@@ -18,6 +18,7 @@ import type { Compression } from "./decompress.ts";
 import { verifyDigest, type Digest } from "./digest.ts";
 import { convertDockerManifest, isDockerManifest } from "./docker-schema2.ts";
 import { importLayer } from "./layer/import.ts";
+import type { EntryBudget } from "./layer/split.ts";
 import { ObjectPool } from "./layer/object-pool.ts";
 import {
   checkVerifiable,
@@ -258,6 +259,9 @@ function planLayers({ manifest, digest, isContainer }: ResolvedImage, configByte
   });
 }
 
+/** Entries that a pull keeps for the merge instead of reading them back: about 40 MB. */
+const KEPT_ENTRIES = 100_000;
+
 async function importLayers(
   repository: Repository,
   source: ImageSource,
@@ -273,7 +277,7 @@ async function importLayers(
     importedLayers: 0,
     skippedLayers: 0,
   };
-  const ids = new Map<Digest, ObjectId>();
+  const stored = new Map<Digest, StoredLayer>();
   const missing: PlannedLayer[] = [];
   const distinct = new Map(plan.map((layer) => [layer.digest, layer]));
   for (const layer of distinct.values()) {
@@ -282,7 +286,7 @@ async function importLayers(
       missing.push(layer);
       continue;
     }
-    ids.set(layer.digest, id);
+    stored.set(layer.digest, { digest: layer.digest, id });
     stats.skippedLayers++;
     options.onProgress?.({ type: "done", id: layer.digest, skipped: true });
   }
@@ -290,39 +294,43 @@ async function importLayers(
   missing.sort((a, b) => b.blob.size - a.blob.size);
   const jobs = options.jobs ?? Math.min(availableParallelism(), 4);
   await using pool = new ObjectPool(repository.store.options);
+  pool.expect(missing.reduce((sum, { blob }) => sum + blob.size, 0));
+  const keepEntries = { left: KEPT_ENTRIES };
+  const context: LayerImport = { repository, source, pool, keepEntries, stats };
   await runBounded(missing, jobs, options.signal, async (layer, signal) => {
-    ids.set(layer.digest, await importOne({ repository, source, pool, stats }, layer, signal, options.onProgress));
+    stored.set(layer.digest, await importOne(context, layer, signal, options.onProgress));
     stats.importedLayers++;
   });
-  return { layers: plan.map(({ digest }) => ({ digest, id: ids.get(digest) as ObjectId })), stats };
+  return { layers: plan.map(({ digest }) => stored.get(digest) as StoredLayer), stats };
 }
 
 interface LayerImport {
   readonly repository: Repository;
   readonly source: ImageSource;
   readonly pool: ObjectPool;
+  readonly keepEntries: EntryBudget;
   readonly stats: PullStats;
 }
 
 async function importOne(
-  { repository, source, pool, stats }: LayerImport,
+  { repository, source, pool, keepEntries, stats }: LayerImport,
   layer: PlannedLayer,
   signal: AbortSignal,
   onProgress: ProgressListener | undefined,
-): Promise<ObjectId> {
+): Promise<StoredLayer> {
   const { digest, blob, kind, name } = layer;
   onProgress?.({ type: "start", id: digest, kind: "layer", label: digest, total: blob.size });
   const advance = (done: number) => onProgress?.({ type: "advance", id: digest, done, total: blob.size });
   const content = source.blob(blob, { signal });
-  let id: ObjectId;
+  let stored: StoredLayer;
   if (kind === "artifact" && !isTarLayer(blob.mediaType)) {
     const imported = await importBlob(repository, content, blob, { signal, onProgress: advance });
     stats[imported.created ? "newObjects" : "presentObjects"]++;
     if (imported.created) stats.storedBytes += blob.size;
-    id = imported.streamId;
+    stored = { digest, id: imported.streamId };
   } else {
     const imported = await importLayer(repository, content, {
-      ...(kind === "container" ? { diffId: digest } : {}),
+      ...(kind === "container" ? { diffId: digest, keepEntries } : {}),
       blob: { digest: blob.digest, size: blob.size },
       name,
       pool,
@@ -340,10 +348,11 @@ async function importOne(
     stats.presentObjects += imported.stats.presentObjects;
     stats.storedBytes += imported.stats.storedBytes;
     stats.inlineBytes += imported.stats.inlineBytes;
-    id = imported.streamId;
+    const { streamId: id, entries } = imported;
+    stored = entries === undefined ? { digest, id } : { digest, id, entries };
   }
   onProgress?.({ type: "done", id: digest });
-  return id;
+  return stored;
 }
 
 /** What a media type says about compression; the bytes decide. */

@@ -11,7 +11,8 @@ import { type Compression, decompress } from "../decompress.ts";
 import { type Digest, digestHasher, parseDigest } from "../digest.ts";
 import { TarReader } from "../tar.ts";
 import { ObjectPool } from "./object-pool.ts";
-import { type LayerStats, LayerSplitter } from "./split.ts";
+import type { LayerEntry } from "./read.ts";
+import { type EntryBudget, type LayerStats, LayerSplitter } from "./split.ts";
 
 /** What an import needs of a repository. */
 export type LayerRepository = Pick<Repository, "algorithm" | "store" | "storeStream">;
@@ -26,6 +27,11 @@ export interface ImportLayerOptions {
   blob?: { digest: Digest; size: number };
   /** Shared by the layers of a pull; without it the layer has one of its own. */
   pool?: ObjectPool;
+  /**
+   * Keep the entries in memory while they fit: a merge that follows need not read the layer back, which takes 0.4 s of a
+   * 4 s pull of 27 000 objects.
+   */
+  keepEntries?: EntryBudget;
   signal?: AbortSignal;
   /** Told how many bytes of the source have been read. */
   onProgress?: (done: number) => void;
@@ -42,6 +48,8 @@ export interface ImportedLayer {
   /** Bytes of the uncompressed archive. */
   size: number;
   stats: LayerStats;
+  /** What {@link readLayer} would give, when asked for and not too many. */
+  entries?: readonly LayerEntry[];
 }
 
 /** Largest stretch that is parsed between two looks at the abort signal and the pool. */
@@ -82,7 +90,7 @@ async function run(
   writer: SplitstreamWriter,
 ): Promise<ImportedLayer> {
   const { name, blob, signal } = options;
-  const splitter = new LayerSplitter(writer, pool);
+  const splitter = new LayerSplitter(writer, pool, options.keepEntries);
   const reader = new TarReader(name, splitter);
   const input = new MeteredSource(source, options, await hasherFor(options.blob?.digest ?? options.diffId));
   const diffAlgorithm = options.diffId === undefined ? "sha256" : parseDigest(options.diffId).algorithm;
@@ -101,7 +109,7 @@ async function run(
         diffHash?.update(bytes);
         reader.push(bytes);
         splitter.advance();
-        if (pool.congested) await pool.relief();
+        if (splitter.streaming && pool.congested) await pool.relief();
       }
     }
     input.verify();
@@ -117,7 +125,8 @@ async function run(
     const stats = await splitter.finish();
     throwIfAborted(signal);
     const size = writer.size;
-    return { streamId: await repository.storeStream(writer), diffId, size, stats };
+    const streamId = await repository.storeStream(writer);
+    return { streamId, diffId, size, stats, ...(splitter.kept === undefined ? {} : { entries: splitter.kept }) };
   } catch (error) {
     await splitter.abort();
     throw await input.explain(error);

@@ -5,6 +5,7 @@
 import type { PutResult, SinkResult } from "../../repository/object-store.ts";
 import type { SplitstreamWriter } from "../../splitstream/write.ts";
 import type { TarEntry, TarHandler } from "../tar.ts";
+import type { LayerEntry } from "./read.ts";
 import { BUFFER_SIZE, type Eventually, type LargeObject, type ObjectPool } from "./object-pool.ts";
 
 /** What an import put into the repository. */
@@ -19,6 +20,11 @@ export interface LayerStats {
   storedBytes: number;
   /** Bytes that stay in the splitstream, before its compression. */
   inlineBytes: number;
+}
+
+/** How many entries may still be kept in memory; shared by the layers of a pull. */
+export interface EntryBudget {
+  left: number;
 }
 
 /** Inline bytes after which a piece is closed although its contents would have room for more. */
@@ -58,9 +64,22 @@ export class LayerSplitter implements TarHandler {
   #left = 0;
   #size = 0;
 
-  constructor(writer: SplitstreamWriter, pool: ObjectPool) {
+  readonly #budget: EntryBudget | undefined;
+  #kept: LayerEntry[] | undefined;
+  // Kept entries whose object ids are not known yet, in order.
+  #unnamed: { content: LayerEntry["content"]; readonly size: number }[] = [];
+  #named = 0;
+
+  constructor(writer: SplitstreamWriter, pool: ObjectPool, budget?: EntryBudget) {
     this.#writer = writer;
     this.#pool = pool;
+    this.#budget = budget;
+    if (budget !== undefined) this.#kept = [];
+  }
+
+  /** The layer's entries as reading it back would give them, unless they exceeded the budget. For after the finish. */
+  get kept(): readonly LayerEntry[] | undefined {
+    return this.#kept;
   }
 
   inline(bytes: Uint8Array): void {
@@ -74,6 +93,7 @@ export class LayerSplitter implements TarHandler {
 
   entry(entry: TarEntry, content: Uint8Array | undefined): void {
     this.#stats.entries++;
+    if (this.#kept !== undefined) this.#keep(this.#kept, entry, content);
     if (entry.type !== "file" || content !== undefined) return;
     this.#left = this.#size = entry.size;
   }
@@ -88,6 +108,11 @@ export class LayerSplitter implements TarHandler {
     }
     (this.#buffer as Uint8Array).set(bytes, this.#used);
     this.#used += bytes.length;
+  }
+
+  /** Whether the file that is being read goes to the pool in pieces, however full that is. */
+  get streaming(): boolean {
+    return this.#large !== undefined;
   }
 
   /** Gives the writer what is known so far; throws what went wrong in a worker. */
@@ -126,6 +151,22 @@ export class LayerSplitter implements TarHandler {
     this.#runs.push(this.#run);
     this.#lengths.push(this.#size);
     this.#run = 0;
+  }
+
+  #keep(kept: LayerEntry[], entry: TarEntry, bytes: Uint8Array | undefined): void {
+    const budget = this.#budget as EntryBudget;
+    if (budget.left === 0) {
+      budget.left += kept.length;
+      this.#kept = undefined;
+      this.#unnamed = [];
+      return;
+    }
+    budget.left--;
+    const content: LayerEntry["content"] = bytes === undefined ? undefined : { kind: "inline", bytes };
+    const { path, type, stat, size, link, rdev, offset } = entry;
+    const found = { path, type, stat, size, link, rdev, offset, content };
+    kept.push(found);
+    if (type === "file" && bytes === undefined) this.#unnamed.push(found);
   }
 
   #appendInline(bytes: Uint8Array): void {
@@ -182,6 +223,8 @@ export class LayerSplitter implements TarHandler {
       if (run > 0) this.#writer.inline(inline.subarray(at, at + run));
       at += run;
       this.#writer.external(id, length);
+      const entry = this.#unnamed[this.#named++];
+      if (entry !== undefined) entry.content = { kind: "external", size: entry.size, digest: id };
       if (created) {
         this.#stats.newObjects++;
         this.#stats.storedBytes += length;
