@@ -60,7 +60,11 @@ describe("images made to be slow", () => {
       const nid = 42 + 3 * i;
       const tail = direntBlock(dots(nid, ROOT));
       raw.inode(nid, {
-        ...{ mode: 0o40755, links: 2, layout: 2, union: first, tail },
+        mode: 0o40755,
+        links: 2,
+        layout: 2,
+        union: first,
+        tail,
         size: blocks * 4096 + tail.length,
       });
       root.push({ name: `d${String(i).padStart(6, "0")}`, nid, type: 2 });
@@ -131,7 +135,7 @@ describe("nesting", () => {
       refused = error;
     }
     expect(refused).toMatchObject({ code: "limit", path: "/d".repeat(2048) });
-    expect(`${refused}`).toMatch(/deeper than 2048 levels/);
+    expect(String(refused)).toMatch(/deeper than 2048 levels/);
   });
 });
 

@@ -151,7 +151,7 @@ function rewritten(image: Uint8Array, dump: string): string | undefined {
     if (error instanceof ComposefsError) return undefined;
     throw error;
   }
-  const kept = version === 2 ? keptByVersion2 : (text: string) => text;
+  const kept = version === 2 ? keptByVersion2 : (unchanged: string) => unchanged;
   const lines = kept(dump).split("\n");
   const differing = kept(dumpOfImage(again, "sha256"))
     .split("\n")
