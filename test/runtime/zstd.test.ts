@@ -1,5 +1,8 @@
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { zstdCompress, zstdDecompress, zstdDecompressFrames, zstdEncoder } from "../../src/runtime/zstd.ts";
 import { storedFrame } from "../../src/runtime/zstd-encode.ts";
@@ -9,9 +12,17 @@ const text = (length: number) =>
 
 const hasTool = spawnSync("zstd", ["--version"]).status === 0;
 const tool = (args: string[], input: Uint8Array) => {
-  const run = spawnSync("zstd", [...args, "-c", "-q"], { input, maxBuffer: 1 << 30 });
-  expect(run.stderr.toString()).toBe("");
-  return run.stdout;
+  // By a file: Deno writes all of a child's input before it reads any output, so that large pipes block each other.
+  const folder = mkdtempSync(join(tmpdir(), "composefs-zstd-"));
+  try {
+    const file = join(folder, "input.zst");
+    writeFileSync(file, input);
+    const run = spawnSync("zstd", [...args, "-c", "-q", file], { maxBuffer: 1 << 30 });
+    expect(run.stderr.toString()).toBe("");
+    return run.stdout;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 };
 
 const compress = (data: Uint8Array, encoder?: "node:zlib" | "zstd-codec" | "stored") => {
