@@ -105,11 +105,15 @@ const distFingerprint = () =>
     CORE_STAMP,
   ]);
 
-const compiledName = (source) => source.replace(/^src\//, "dist/").replace(/\.ts$/, ".js");
+/** What the sources are compiled to; declarations are not. */
+const compiledNames = () =>
+  filesBelow("src")
+    .filter((path) => !path.endsWith(".d.ts"))
+    .map((path) => path.replace(/^src\//, "dist/").replace(/\.ts$/, ".js"));
 
 function distIsBuilt() {
   if (!existsSync(at(CORE_STAMP)) || !isStamped(DIST_STAMP, distFingerprint())) return false;
-  return [...filesBelow("src").map(compiledName), "dist/core/generated/core.js"].every((path) => existsSync(at(path)));
+  return [...compiledNames(), "dist/core/generated/core.js"].every((path) => existsSync(at(path)));
 }
 
 /** Compiles beside dist and moves file by file, so that programs running from dist are never cut off. */
