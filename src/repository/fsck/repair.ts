@@ -119,7 +119,8 @@ async function incompleteRefs(
       images: { entries: [], refs: [] },
     };
     const { live, problems } = await reach(one, referenceReader(repository.store, signal));
-    if (problems.length > 0 || [...live].some((id) => !whole.has(id))) incomplete.push(ref.name);
+    const damaged = () => [...live.marked()].some((id) => !whole.has(id));
+    if (problems.length > 0 || live.missing.size > 0 || damaged()) incomplete.push(ref.name);
   }
   return incomplete;
 }

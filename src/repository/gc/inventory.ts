@@ -3,7 +3,7 @@
 
 import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { type Algorithm, DIGEST_SIZE, type ObjectId } from "../../bytes/algorithm.ts";
+import { type Algorithm, DIGEST_SIZE, isObjectId, type ObjectId, objectPath } from "../../bytes/algorithm.ts";
 import { systemError } from "../../error.ts";
 import { listLinks, objectOfTarget, TEMPORARY_LINK, targetPath, walkLinks } from "../links.ts";
 import { META_FILE } from "../meta.ts";
@@ -44,7 +44,7 @@ export interface Inventory {
   algorithm: Algorithm;
   streams: CategoryInventory;
   images: CategoryInventory;
-  /** Ids of the files below `objects/` that are named like objects. */
+  /** Names below `objects/` of the right length. Those that are no ids are never asked for; see {@link takeMisnamed}. */
   objects: ObjectSet;
   /** Paths below `objects/` that are neither objects nor ours: they are left alone. */
   foreign: string[];
@@ -78,6 +78,13 @@ export function takeInventory(root: string, algorithm: Algorithm): Inventory {
   return inventory;
 }
 
+/** Moves names of the right length that hold other characters than digits from the objects to what is foreign. */
+export function takeMisnamed(inventory: Inventory): void {
+  const misnamed = [...inventory.objects].filter((id) => !isObjectId(id, inventory.algorithm));
+  for (const id of misnamed) inventory.objects.delete(id);
+  inventory.foreign = [...inventory.foreign, ...misnamed.map((id) => `objects/${objectPath(id)}`)].toSorted();
+}
+
 function listCategory(root: string, category: Category, algorithm: Algorithm): CategoryInventory {
   const entries = listLinks(root, category, "refs").map(({ name, target }) => ({
     name,
@@ -101,9 +108,9 @@ function listObjects(root: string, inventory: Inventory): void {
       continue;
     }
     const names = list(root, `objects/${directory}`);
-    const isName = (name: string) => name.length === length && !/[^0-9a-f]/.test(name);
-    // All at once: testing each name would cost as much as listing them.
-    if (names.every((name) => name.length === length) && !/[^0-9a-f]/.test(names.join(""))) {
+    // Only lengths: looking at each digit would cost as much as listing. See `takeMisnamed`.
+    const isName = (name: string) => name.length === length;
+    if (names.every(isName)) {
       inventory.objects.addDirectory(directory, names);
       continue;
     }

@@ -1,8 +1,8 @@
 // What a collection removes, decided before anything is touched (docs/spec/repository.md, section 9.2).
 
-import { objectPath } from "../../bytes/algorithm.ts";
+import { isObjectId, objectPath } from "../../bytes/algorithm.ts";
 import type { CategoryInventory, Inventory } from "./inventory.ts";
-import type { ObjectSet } from "./object-set.ts";
+import type { ObjectMarks, ObjectSet } from "./object-set.ts";
 import type { Reach, WalkProblem } from "./reach.ts";
 
 /** A file to be removed. */
@@ -52,14 +52,24 @@ export function planCollection(
     }
     return found;
   };
-  const dead = [...inventory.objects.without(live)].map((id) => `objects/${objectPath(id)}`).toSorted();
+  const dead: string[] = [];
+  let misnamed = 0;
+  for (const id of live.unmarked()) {
+    const path = `objects/${objectPath(id)}`;
+    if (isObjectId(id, inventory.algorithm)) {
+      dead.push(path);
+    } else {
+      foreign.push(path);
+      misnamed++;
+    }
+  }
   return {
     problems,
     roots,
-    kept: inventory.objects.size - dead.length,
+    kept: inventory.objects.size - dead.length - misnamed,
     images: danglingLinks("images", inventory.images, inventory.objects, live),
     streams: danglingLinks("streams", inventory.streams, inventory.objects, live),
-    objects: removals(dead),
+    objects: removals(dead.toSorted()),
     temporaries: removals(inventory.temporaries),
     foreign: foreign.toSorted(),
   };
@@ -74,7 +84,7 @@ function danglingLinks(
   category: string,
   { entries }: CategoryInventory,
   objects: ObjectSet,
-  live: ObjectSet,
+  live: ObjectMarks,
 ): string[] {
   return entries
     .filter(({ object }) => object !== undefined && !(live.has(object) && objects.has(object)))

@@ -3,7 +3,7 @@
 import type { ObjectId } from "../../bytes/algorithm.ts";
 import { ComposefsError } from "../../error.ts";
 import type { CategoryInventory, Entry, Inventory } from "./inventory.ts";
-import { ObjectSet } from "./object-set.ts";
+import { ObjectMarks } from "./object-set.ts";
 
 /** Gives what objects refer to; each failure is an error with a message for people. */
 export interface ReferenceReader {
@@ -24,7 +24,7 @@ export interface WalkProblem {
 
 /** The result of a walk. */
 export interface Reach {
-  live: ObjectSet;
+  live: ObjectMarks;
   problems: WalkProblem[];
   /** The entries that refs and extra roots keep. */
   roots: { streams: string[]; images: string[] };
@@ -72,12 +72,13 @@ function checkExtraRoots({ streams, images }: Inventory, extraRoots: readonly st
 }
 
 class Walk {
-  readonly live = new ObjectSet();
+  readonly live: ObjectMarks;
   readonly problems: WalkProblem[] = [];
   readonly #inventory: Inventory;
   readonly #reader: ReferenceReader;
 
   constructor(inventory: Inventory, reader: ReferenceReader) {
+    this.live = new ObjectMarks(inventory.objects);
     this.#inventory = inventory;
     this.#reader = reader;
   }

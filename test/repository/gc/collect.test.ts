@@ -242,35 +242,38 @@ describe("the lock", () => {
   });
 });
 
+const object = (digit: string) => digit.repeat(64);
+const objectFile = (digit: string) => `objects/${digit.repeat(2)}/${digit.repeat(62)}`;
+
 describe("the planner is a pure function", () => {
   const inventory = (): Inventory => ({
     algorithm: "sha256",
     streams: {
       entries: [
-        { name: "s", target: "../objects/aa/a", object: "aa" },
-        { name: "t", target: "../objects/bb/b", object: "bb" },
-        { name: "gone", target: "../objects/cc/c", object: "cc" },
+        { name: "s", target: "../objects/aa/a", object: object("a") },
+        { name: "t", target: "../objects/bb/b", object: object("b") },
+        { name: "gone", target: "../objects/cc/c", object: object("c") },
       ],
       refs: [{ name: "r", target: "../s", entry: "s", straight: true }],
     },
     images: {
-      entries: [{ name: "i", target: "../objects/dd/d", object: "dd" }],
+      entries: [{ name: "i", target: "../objects/dd/d", object: object("d") }],
       refs: [],
     },
-    objects: new ObjectSet(["aa", "bb", "dd", "ee"]),
+    objects: new ObjectSet([object("a"), object("b"), object("d"), object("e")]),
     foreign: ["objects/x"],
     temporaries: ["objects/.tmp-object-1"],
     strays: [],
   });
   const reader = {
-    stream: async () => ({ objectRefs: ["ee"], namedRefs: new Map([["composefs.image", "dd"]]) }),
+    stream: async () => ({ objectRefs: [object("e")], namedRefs: new Map([["composefs.image", object("d")]]) }),
     image: async () => [],
     looksLikeStream: () => false,
   };
 
   test("from data to a plan", async () => {
     const plan = planCollection(inventory(), await reach(inventory(), reader), (file) =>
-      file === "objects/bb/" ? 7 : 1,
+      file === objectFile("b") ? 7 : 1,
     );
     expect(plan).toEqual({
       problems: [],
@@ -278,7 +281,7 @@ describe("the planner is a pure function", () => {
       kept: 3,
       images: [],
       streams: ["streams/t", "streams/gone"],
-      objects: [{ path: "objects/bb/", bytes: 7 }],
+      objects: [{ path: objectFile("b"), bytes: 7 }],
       temporaries: [{ path: "objects/.tmp-object-1", bytes: 1 }],
       foreign: ["objects/x"],
     });
@@ -287,6 +290,6 @@ describe("the planner is a pure function", () => {
   test("what turns out to be a directory is foreign", async () => {
     const plan = planCollection(inventory(), await reach(inventory(), reader), () => undefined);
     expect(plan.objects).toEqual([]);
-    expect(plan.foreign).toEqual(["objects/.tmp-object-1", "objects/bb/", "objects/x"]);
+    expect(plan.foreign).toEqual(["objects/.tmp-object-1", objectFile("b"), "objects/x"]);
   });
 });
