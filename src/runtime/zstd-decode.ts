@@ -1,5 +1,5 @@
-// Decoding of single zstd frames with what the runtime has: `node:zlib` (Node >= 22.15, Deno, Bun), else fzstd
-// (docs/spec/wasm-core.md, section 6.1). Frames come delimited by FrameWalker.
+// Decoding of single zstd frames with what the runtime has: `node:zlib` (Node >= 22.15, Bun, for small frames Deno), else
+// fzstd (docs/spec/wasm-core.md, section 6.1). Frames come delimited by FrameWalker.
 
 import * as zlib from "node:zlib";
 import { ComposefsError } from "../error.ts";
@@ -20,6 +20,10 @@ interface NodeZstd {
 
 // Looked up by name: the module has no such exports on Node 20, and a named import would not even link there.
 const native: NodeZstd | undefined = "createZstdDecompress" in zlib && "zstdDecompressSync" in zlib ? zlib : undefined;
+
+// Deno (2.9) throws what its streaming decoder finds wrong where nobody can catch it: a damaged layer would end the program.
+// Its one-call decoder is sound.
+const nativeStreams = native !== undefined && !("Deno" in globalThis);
 
 /** Options of {@link zstdDecompressFrames}. */
 export interface ZstdDecompressOptions {
@@ -129,7 +133,7 @@ class FrameDecoder {
       const output = await decodeSmall(bytes, header as FrameHeader, this.#blocks, this.#native);
       if (output.length > 0) yield output;
     } else if (header && (this.#blocks > SMALL_BLOCKS - 8 || this.#heldBytes > SMALL_BYTES)) {
-      this.#stream = this.#native ? new NativeStream(header) : new PortableStream(header);
+      this.#stream = this.#native && nativeStreams ? new NativeStream(header) : new PortableStream(header);
       const held = this.#held;
       this.#held = [];
       for (const bytes of held) yield* this.#stream.push(bytes, false);
