@@ -25,7 +25,7 @@ const RUNTIME = /deno$/.test(values.runtime) ? [values.runtime, "run", "-A"] : [
 
 function findCfsctl() {
   if (process.env.COMPOSEFS_CFSCTL) return process.env.COMPOSEFS_CFSCTL;
-  const folders = [...(process.env.PATH ?? "").split(delimiter), "/opt/cfsctl/bin"];
+  const folders = (process.env.PATH ?? "").split(delimiter);
   return folders.map((folder) => join(folder, "cfsctl")).find((path) => existsSync(path));
 }
 
