@@ -2,7 +2,7 @@
 // are validated, as a whole, and the node itself.
 
 import { equalBytes } from "../erofs/bytes";
-import { atPath, refuseMemory } from "../erofs/failure";
+import { atPath, prependToPath, refuseMemory } from "../erofs/failure";
 import { DIRECTORY_ENTRY, DirectoryCursor, Step } from "./directory";
 import { atInode, hasStubs, refuseImage, refuseValue } from "./image";
 import { Inode, REGULAR_ENTRY, entryType, readInode } from "./inode";
@@ -74,12 +74,14 @@ export function lookUp(reader: Reader, walk: Walk, path: usize, length: u32): i3
   walk.isWhiteout = false;
   walk.removed = 0;
   const end = path + length;
-  let name = path + <usize>(length != 0 && load<u8>(path) == 0x2f);
+  if (length != 0 && load<u8>(path) == 0x2f) path++;
+  let name = path;
+  let reached = path;
   let parent = reader.image.root;
   if (!readNode(reader, parent, DIRECTORY_ENTRY)) return refusedAt(path, path);
   while (true) {
     const nameEnd = endOfName(name, end);
-    if (!searchDirectory(reader, lookup, parent, name, <u32>(nameEnd - name))) return refusedAt(path, name);
+    if (!searchDirectory(reader, lookup, parent, name, <u32>(nameEnd - name))) return refusedAt(path, reached);
     if (name == end) {
       if (lookup.hasWhiteouts) walk.removed = directoryMarkers(reader.image);
       return Found.NODE;
@@ -101,6 +103,7 @@ export function lookUp(reader: Reader, walk: Walk, path: usize, length: u32): i3
       return next == end ? found : Found.NOTHING;
     }
     parent = directory;
+    reached = nameEnd;
     name = next;
   }
 }
@@ -110,10 +113,11 @@ function endOfName(name: usize, end: usize): usize {
   return name;
 }
 
-/** Sets the path of the refusal to what was looked up so far. */
+/** Sets the path of the refusal to what was looked up so far; `path` is without a slash before it. */
 function refusedAt(path: usize, end: usize): i32 {
-  if (end <= path + 1) atRoot();
-  else atPath(path, <u32>(end - path));
+  atPath(0, 0);
+  if (end == path) atRoot();
+  else prependToPath(path, <u32>(end - path));
   return Found.REFUSED;
 }
 

@@ -155,7 +155,7 @@ export class RecordDecoder {
     switch (view.getUint32(at + 16, true) >> 12) {
       case 0o10:
         if (view.getUint32(at + 64, true) === EXTERNAL) return this.#external(at, start, length);
-        return { kind: "inline", bytes: Uint8Array.prototype.slice.call(this.#bytes, start, start + length) };
+        return { kind: "inline", bytes: new Uint8Array(this.#bytes.subarray(start, start + length)) };
       case 0o12:
         return { kind: "symlink", target: this.#text(start, length) };
       case 0o02:
