@@ -1,5 +1,6 @@
 // Options of `mkcomposefs`, parsed as getopt_long does: anywhere, `--name=value` or `--name value`, unique abbreviations
-// (docs/spec/tools-c.md, section 1; versions: docs/spec/tree.md, section 3.2).
+// (docs/spec/tools-c.md, section 1; versions: docs/spec/tree.md, section 3.2). cac knows neither the abbreviations nor values that
+// begin with a dash.
 
 /** The usage text, as the C tool's. */
 export const USAGE = `Usage: mkcomposefs [OPTIONS] SOURCE IMAGE

@@ -1,12 +1,11 @@
-// From words to a command, its arguments and options. `parseArgs` of the runtime splits the words and leaves every value
-// the text it was (a tag `1.10` is not the number 1.1); what is known, missing or twice is judged here.
+// From words to a command, its arguments and options: what is unknown, missing or twice is judged here.
 
-import { parseArgs } from "node:util";
 import type { Command, OptionSpec } from "./command.ts";
 import { ALIASES, COMMANDS, GROUPS } from "./commands.ts";
 import { UsageError } from "./failure.ts";
 import { GLOBAL_OPTIONS } from "./global-options.ts";
 import { nearestName } from "./nearest-name.ts";
+import { type Tokens, tokenize } from "./tokenize.ts";
 
 /** Options as given: flags are `true`, repeated ones a list. */
 export type OptionValues = ReadonlyMap<string, true | string | readonly string[]>;
@@ -21,86 +20,44 @@ export interface Parsed {
   readonly options: OptionValues;
 }
 
-interface Tokens {
-  readonly positionals: readonly string[];
-  readonly options: readonly {
-    name: string;
-    rawName: string;
-    value: string | undefined;
-    inline: boolean;
-    index: number;
-  }[];
-  readonly firstPositional: number;
-}
-
 /** Understands the words after the program's name. Throws {@link UsageError}. */
 export async function parse(words: readonly string[]): Promise<Parsed> {
   const outline = tokenize(words, GLOBAL_OPTIONS);
   const { name, group, used } = await findCommand(outline);
   if (name === undefined) {
-    return { command: undefined, group, args: [], options: await checkOptions(outline, GLOBAL_OPTIONS, group ?? "") };
+    return {
+      command: undefined,
+      group,
+      args: [],
+      options: await checkOptions(outline, words, GLOBAL_OPTIONS, group ?? ""),
+    };
   }
   const load = COMMANDS.get(name);
   if (load === undefined) throw new UsageError(`unknown command ${name}`);
   const command = await load();
   const specs = [...command.options, ...GLOBAL_OPTIONS];
   const tokens = tokenize(words, specs);
-  const options = await checkOptions(tokens, specs, command.name);
-  const args = tokens.positionals.slice(used);
+  const options = await checkOptions(tokens, words, specs, command.name);
+  const args = tokens.positionals.slice(used).map(({ text }) => text);
   if (!options.has("help") && !options.has("version")) checkArguments(command, args);
   return { command, group, args, options };
-}
-
-function tokenize(words: readonly string[], specs: readonly OptionSpec[]): Tokens {
-  const { tokens } = parseArgs({
-    args: [...words],
-    strict: false,
-    allowPositionals: true,
-    tokens: true,
-    options: Object.fromEntries(
-      specs.map((spec) => [
-        spec.name,
-        {
-          type: spec.value === undefined ? ("boolean" as const) : ("string" as const),
-          ...(spec.short === undefined ? {} : { short: spec.short }),
-          multiple: true,
-        },
-      ]),
-    ),
-  });
-  const positionals: string[] = [];
-  const options: Tokens["options"][number][] = [];
-  let firstPositional = Number.POSITIVE_INFINITY;
-  for (const token of tokens) {
-    if (token.kind === "positional") {
-      positionals.push(token.value);
-      firstPositional = Math.min(firstPositional, token.index);
-    } else if (token.kind === "option") {
-      options.push({
-        name: token.name,
-        rawName: token.rawName,
-        value: token.value,
-        inline: token.inlineValue === true,
-        index: token.index,
-      });
-    }
-  }
-  return { positionals, options, firstPositional };
 }
 
 async function findCommand(
   outline: Tokens,
 ): Promise<{ name: string | undefined; group: string | undefined; used: number }> {
   const known = new Set(GLOBAL_OPTIONS.map((spec) => spec.name));
-  const early = outline.options.find((option) => !known.has(option.name) && option.index < outline.firstPositional);
-  if (early !== undefined && outline.positionals.length > 0) {
+  const early = outline.options.find(
+    (option) => !known.has(option.name) && option.index < (outline.positionals[0]?.index ?? 0),
+  );
+  if (early !== undefined) {
     const near = await nearestName(early.name, known);
     throw new UsageError(
       `unknown option ${early.rawName} before the command`,
       near === undefined ? "only global options may stand there; see composefs --help" : `did you mean --${near}?`,
     );
   }
-  const [first, second] = outline.positionals;
+  const [first, second] = outline.positionals.map(({ text }) => text);
   if (first === undefined) return { name: undefined, group: undefined, used: 0 };
   if (!GROUPS.has(first)) {
     const name = ALIASES.get(first) ?? first;
@@ -122,11 +79,16 @@ async function unknownCommand(typed: string, names: Iterable<string>): Promise<U
   );
 }
 
-async function checkOptions(tokens: Tokens, specs: readonly OptionSpec[], command: string): Promise<OptionValues> {
+async function checkOptions(
+  tokens: Tokens,
+  words: readonly string[],
+  specs: readonly OptionSpec[],
+  command: string,
+): Promise<OptionValues> {
   const known = new Map(specs.map((spec) => [spec.name, spec]));
   const values = new Map<string, true | string | readonly string[]>();
   const help = `see composefs ${command === "" ? "" : `${command} `}--help`;
-  for (const { name, rawName, value, inline } of tokens.options) {
+  for (const { name, rawName, value, index } of tokens.options) {
     const spec = known.get(name);
     if (spec === undefined) {
       const near = await nearestName(name, known.keys());
@@ -138,10 +100,11 @@ async function checkOptions(tokens: Tokens, specs: readonly OptionSpec[], comman
       values.set(name, true);
       continue;
     }
-    if (value === undefined || (!inline && value.length > 1 && value.startsWith("-"))) {
+    if (value === undefined) {
+      const next = words[index + 1];
       throw new UsageError(
         `option --${name} needs a value: ${spec.value}`,
-        value === undefined ? help : `a value that begins with a dash is written --${name}=${value}`,
+        next === undefined ? help : `a value that begins with a dash is written --${name}=${next}`,
       );
     }
     if (spec.choices !== undefined && !spec.choices.includes(value)) {

@@ -21,7 +21,8 @@ beforeAll(() => {
   ) as [{ filename: string }];
   mkdirSync(installed, { recursive: true });
   execFileSync("tar", ["-xzf", join(directory, packed.filename), "-C", installed, "--strip-components=1"]);
-  for (const name of ["@types", "undici-types", "valibot", "hash-wasm", "fzstd"]) {
+  const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { dependencies: object };
+  for (const name of ["@types", "undici-types", ...Object.keys(dependencies)]) {
     symlinkSync(join(root, "node_modules", name), join(directory, "node_modules", name));
   }
 });
