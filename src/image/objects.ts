@@ -17,13 +17,26 @@ export interface ImageObjectsOptions extends ReadOptions {
  * @throws ComposefsError `invalid` if the image is not valid, or is none that a writer makes
  */
 export function imageObjects(image: ImageInput, options: ImageObjectsOptions): ObjectId[] {
-  using reader = new ErofsReader(image, options);
   const ids: ObjectId[] = [];
-  reader.objects(options.repository);
-  for (const lines of reader.pieces()) {
+  imageObjectLines(image, options, (lines) => {
     const text = Buffer.from(lines.buffer, lines.byteOffset, lines.byteLength).toString("latin1");
     const line = text.indexOf("\n") + 1;
     for (let at = 0; at < text.length; at += line) ids.push(text.slice(at, at + line - 1));
-  }
+  });
   return ids;
+}
+
+/**
+ * The same as bytes, for who does not need a string of each: whole lines of hex digits.
+ *
+ * @param sink each piece is valid only during the call
+ */
+export function imageObjectLines(
+  image: ImageInput,
+  options: ImageObjectsOptions,
+  sink: (lines: Uint8Array) => void,
+): void {
+  using reader = new ErofsReader(image, options);
+  reader.objects();
+  for (const lines of reader.pieces()) sink(lines);
 }

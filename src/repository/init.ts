@@ -1,7 +1,7 @@
 // Making a repository (docs/spec/repository.md, section 4).
 
-import { closeSync, constants, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, rmdirSync } from "node:fs";
-import { statfsSync, statSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, constants, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, renameSync } from "node:fs";
+import { rmdirSync, statfsSync, statSync, unlinkSync, writeSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import type { Algorithm } from "../bytes/algorithm.ts";
 import { ComposefsError, systemError } from "../error.ts";
@@ -124,8 +124,33 @@ function readPresent(root: string): Meta | undefined {
   return parseMeta(bytes, path);
 }
 
+/** Writes meta.json in place of one that is there. The caller holds the exclusive lock. */
+export function replaceMeta(root: string, meta: Meta, secure: boolean): void {
+  putMeta(root, meta, secure, (temporary, path) => {
+    renameSync(temporary, path);
+    return true;
+  });
+}
+
 /** Writes meta.json without replacing one; false when there is one. */
 function writeMeta(root: string, meta: Meta, secure: boolean): boolean {
+  return putMeta(root, meta, secure, (temporary, path) => {
+    try {
+      linkSync(temporary, path);
+      return true;
+    } catch (error) {
+      if ((error as { code?: unknown }).code === "EEXIST") return false;
+      throw error;
+    }
+  });
+}
+
+function putMeta(
+  root: string,
+  meta: Meta,
+  secure: boolean,
+  place: (temporary: string, path: string) => boolean,
+): boolean {
   const path = join(root, META_FILE);
   const temporary = join(root, `.tmp-meta-${process.pid}-${Math.random().toString(36).slice(2)}`);
   try {
@@ -137,13 +162,7 @@ function writeMeta(root: string, meta: Meta, secure: boolean): boolean {
       closeSync(fd);
     }
     if (secure) enableOn(temporary, meta.algorithm, root);
-    try {
-      linkSync(temporary, path);
-    } catch (error) {
-      if ((error as { code?: unknown }).code === "EEXIST") return false;
-      throw error;
-    }
-    return true;
+    return place(temporary, path);
   } catch (error) {
     throw systemError(error, `writing ${path}`, path);
   } finally {
@@ -152,8 +171,12 @@ function writeMeta(root: string, meta: Meta, secure: boolean): boolean {
   }
 }
 
-// Tries fs-verity on a file of the same file system, so that nothing is created where it cannot work.
-function testVerity(directory: string, algorithm: Algorithm): void {
+/**
+ * Tries fs-verity on a file of the same file system, so that nothing is created or removed where it cannot work.
+ *
+ * @throws ComposefsError `unsupported`
+ */
+export function testVerity(directory: string, algorithm: Algorithm): void {
   const path = join(directory, `.composefs-verity-test-${process.pid}-${Math.random().toString(36).slice(2)}`);
   try {
     closeSync(openSync(path, "wx", 0o600));

@@ -53,6 +53,11 @@ export interface Ref {
 // Open handles by directory, to notice a lock that this process waits for itself.
 const handles = new Map<string, number>();
 
+/** How many handles of the repository this process has open; `fd` is any descriptor of its directory. */
+export function openHandles(fd: number): number {
+  return handles.get(directoryKey(fd)) ?? 0;
+}
+
 /**
  * A repository.
  *

@@ -5,7 +5,7 @@ import { type Algorithm, isObjectId, type ObjectId } from "../../bytes/algorithm
 import { ComposefsError, throwIfAborted } from "../../error.ts";
 import { CONFIG, MANIFEST } from "../../splitstream/content-type.ts";
 import { looksLikeSplitstream, readSplitstream, type Splitstream } from "../../splitstream/read.ts";
-import type { ObjectSet } from "../gc/object-set.ts";
+import type { Objects } from "../gc/object-set.ts";
 import type { ObjectStore } from "../object-store.ts";
 import { storedStreamReader } from "../stream-file.ts";
 
@@ -20,7 +20,7 @@ export type DerivedNames = Map<string, ObjectId>;
  *
  * @param objects those that exist and are whole
  */
-export async function deriveNames(store: ObjectStore, objects: ObjectSet, signal?: AbortSignal): Promise<DerivedNames> {
+export async function deriveNames(store: ObjectStore, objects: Objects, signal?: AbortSignal): Promise<DerivedNames> {
   const names: DerivedNames = new Map();
   const whole = new Set<string>();
   const offer = (path: string, id: ObjectId, complete: boolean) => {

@@ -3,7 +3,8 @@
 import type { ObjectId } from "../../bytes/algorithm.ts";
 import { fsverityDigest } from "../../core/fsverity.ts";
 import { ComposefsError, throwIfAborted } from "../../error.ts";
-import { imageObjects } from "../../image/objects.ts";
+import { imageObjectLines } from "../../image/objects.ts";
+import { ObjectMarks } from "../gc/object-set.ts";
 import { isDamaged } from "../object-read.ts";
 import type { GoodEntry } from "./links.ts";
 import type { StreamsContext } from "./streams.ts";
@@ -19,9 +20,10 @@ export async function checkImages(entries: readonly GoodEntry[], context: Stream
       corrupted = true;
     }
     try {
-      for (const needed of neededObjects(id, context)) {
-        if (objects.has(needed)) continue;
-        findings.error("image-missing-object", path, { id: needed });
+      const needed = new ObjectMarks(objects);
+      markNeeded(id, needed, context);
+      for (const missing of [...needed.missing].toSorted()) {
+        findings.error("image-missing-object", path, { id: missing });
         findings.counters.missing_objects++;
       }
     } catch (error) {
@@ -35,17 +37,16 @@ export async function checkImages(entries: readonly GoodEntry[], context: Stream
   }
 }
 
-function neededObjects(id: ObjectId, { store, metadataOnly }: StreamsContext): ObjectId[] {
+function markNeeded(id: ObjectId, needed: ObjectMarks, { store, metadataOnly }: StreamsContext): void {
   const { algorithm } = store.options;
   const object = store.openUncheckedSync(id);
+  const verify = (bytes: Uint8Array) => {
+    const measured = fsverityDigest(algorithm, bytes);
+    if (measured !== id) throw isDamaged(id, measured);
+  };
   try {
     // In a full check the file is hashed with all others.
-    if (!metadataOnly) return imageObjects(object.fd, { algorithm, repository: true });
-    const verify = (bytes: Uint8Array) => {
-      const measured = fsverityDigest(algorithm, bytes);
-      if (measured !== id) throw isDamaged(id, measured);
-    };
-    return imageObjects(object.fd, { algorithm, repository: true, verify });
+    imageObjectLines(object.fd, { algorithm, ...(metadataOnly ? { verify } : {}) }, (lines) => needed.addLines(lines));
   } finally {
     object.close();
   }

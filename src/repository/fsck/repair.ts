@@ -55,8 +55,11 @@ async function repair(repository: Repository, options: RepairOptions): Promise<R
   const before = await checkRepository(repository, { ...options, metadataOnly: false });
   const { path: root, algorithm, store } = repository;
   const inventory = takeInventory(root, algorithm);
-  const whole = new ObjectSet(inventory.objects);
-  for (const { kind, id } of before.findings) if (kind.startsWith("object-") && id !== undefined) whole.delete(id);
+  const damaged = new Set(before.findings.map(({ kind, id }) => (kind.startsWith("object-") ? id : undefined)));
+  const whole = ObjectSet.of(
+    algorithm,
+    [...inventory.objects].filter((id) => !damaged.has(id)),
+  );
   const names = before.ok ? new Map<string, ObjectId>() : await deriveNames(store, whole, signal);
   const restore = before.ok ? [] : await incompleteRefs(repository, whole, signal);
   const plan = planRepair(before, {

@@ -65,7 +65,7 @@ export function takeInventory(root: string, algorithm: Algorithm): Inventory {
     algorithm,
     streams: listCategory(root, "streams", algorithm),
     images: listCategory(root, "images", algorithm),
-    objects: new ObjectSet(),
+    objects: new ObjectSet(algorithm),
     foreign: [],
     temporaries: [],
     strays: [],
@@ -80,8 +80,13 @@ export function takeInventory(root: string, algorithm: Algorithm): Inventory {
 
 /** Moves names of the right length that hold other characters than digits from the objects to what is foreign. */
 export function takeMisnamed(inventory: Inventory): void {
-  const misnamed = [...inventory.objects].filter((id) => !isObjectId(id, inventory.algorithm));
-  for (const id of misnamed) inventory.objects.delete(id);
+  const misnamed: string[] = [...inventory.objects].filter((id) => !isObjectId(id, inventory.algorithm));
+  if (misnamed.length === 0) return;
+  const others = new Set(misnamed);
+  inventory.objects = ObjectSet.of(
+    inventory.algorithm,
+    [...inventory.objects].filter((id) => !others.has(id)),
+  );
   inventory.foreign = [...inventory.foreign, ...misnamed.map((id) => `objects/${objectPath(id)}`)].toSorted();
 }
 
@@ -108,9 +113,9 @@ function listObjects(root: string, inventory: Inventory): void {
       continue;
     }
     const names = list(root, `objects/${directory}`);
-    // Only lengths: looking at each digit would cost as much as listing. See `takeMisnamed`.
-    const isName = (name: string) => name.length === length;
-    if (names.every(isName)) {
+    // No look at each digit, which would cost as much as listing: see `takeMisnamed`.
+    const isName = (name: string): boolean => name.length === length && Buffer.byteLength(name) === length;
+    if (names.every((name) => name.length === length) && Buffer.byteLength(names.join("")) === length * names.length) {
       inventory.objects.addDirectory(directory, names);
       continue;
     }

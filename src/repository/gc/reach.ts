@@ -9,8 +9,8 @@ import { ObjectMarks } from "./object-set.ts";
 export interface ReferenceReader {
   /** The tables of a splitstream, after its object was verified. */
   stream(id: ObjectId): Promise<{ objectRefs: Iterable<ObjectId>; namedRefs: ReadonlyMap<string, ObjectId> }>;
-  /** The objects of an image, after it was verified. */
-  image(id: ObjectId): Promise<Iterable<ObjectId>>;
+  /** The objects of an image, after it was verified: gives lines of hex digits. */
+  image(id: ObjectId, sink: (lines: Uint8Array) => void): Promise<void>;
   /** Whether an object that is there begins like a splitstream. */
   looksLikeStream(id: ObjectId): boolean;
 }
@@ -110,7 +110,7 @@ class Walk {
       if (object === undefined) continue;
       this.live.add(object);
       try {
-        for (const id of await this.#reader.image(object)) this.live.add(id);
+        await this.#reader.image(object, (lines) => this.live.addLines(lines));
       } catch (error) {
         this.#problem(`images/${name}`, error);
       }

@@ -3,7 +3,8 @@
 import type { ObjectId } from "../../bytes/algorithm.ts";
 import { throwIfAborted } from "../../error.ts";
 import { looksLikeSplitstream, readSplitstream } from "../../splitstream/read.ts";
-import { storedImageObjects } from "../image-objects.ts";
+import { imageObjectLines } from "../../image/objects.ts";
+import { withStoredImage } from "../image-file.ts";
 import type { ObjectStore } from "../object-store.ts";
 import { storedStreamReader } from "../stream-file.ts";
 import type { ReferenceReader } from "./reach.ts";
@@ -16,9 +17,9 @@ export function referenceReader(store: ObjectStore, signal?: AbortSignal): Refer
       throwIfAborted(signal);
       return readSplitstream(storedStreamReader(store, id), algorithm, "its splitstream");
     },
-    async image(id: ObjectId) {
+    async image(id: ObjectId, sink: (lines: Uint8Array) => void) {
       throwIfAborted(signal);
-      return storedImageObjects(store, id);
+      withStoredImage(store, id, (fd, options) => imageObjectLines(fd, options, sink));
     },
     looksLikeStream(id: ObjectId): boolean {
       const object = store.openSync(id);

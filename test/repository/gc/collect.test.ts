@@ -260,14 +260,14 @@ describe("the planner is a pure function", () => {
       entries: [{ name: "i", target: "../objects/dd/d", object: object("d") }],
       refs: [],
     },
-    objects: new ObjectSet([object("a"), object("b"), object("d"), object("e")]),
+    objects: ObjectSet.of("sha256", ["a", "b", "d", "e"].map(object)),
     foreign: ["objects/x"],
     temporaries: ["objects/.tmp-object-1"],
     strays: [],
   });
   const reader = {
     stream: async () => ({ objectRefs: [object("e")], namedRefs: new Map([["composefs.image", object("d")]]) }),
-    image: async () => [],
+    image: async () => {},
     looksLikeStream: () => false,
   };
 
