@@ -74,6 +74,10 @@ export { algorithmName, effectiveFormats, parseAlgorithmName } from "./repositor
 export type { ObjectSink, PutResult } from "./repository/object-store.ts";
 export type { OpenOptions, Ref } from "./repository/repository.ts";
 export { Repository } from "./repository/repository.ts";
+export type { ResetOptions, ResetPlan, ResetResult } from "./repository/reset.ts";
+export { planReset, resetMetadata } from "./repository/reset.ts";
+export type { LockHolder } from "./runtime/lock-holders.ts";
+export type { LockWait } from "./runtime/syscalls.ts";
 export type { Splitstream } from "./splitstream/read.ts";
 export { SplitstreamWriter } from "./splitstream/write.ts";
 export { dumpTree } from "./tree/dump.ts";

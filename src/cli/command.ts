@@ -1,6 +1,6 @@
 // What a command of the command line is: data for help, completion and the manual, and one function that runs it.
 
-import type { Algorithm, FormatVersion, ProgressListener, Repository } from "../index.ts";
+import type { Algorithm, FormatVersion, LockWait, ProgressListener, Repository } from "../index.ts";
 import type { Output } from "./output.ts";
 import type { RepositoryWish } from "./repository.ts";
 
@@ -69,6 +69,8 @@ export interface GlobalOptions {
   readonly erofsVersion: FormatVersion | undefined;
   readonly requireVerity: boolean;
   readonly noUpgrade: boolean;
+  /** Longest wait for a lock in milliseconds; as long as it takes when undefined. */
+  readonly waitMs: number | undefined;
   readonly json: boolean;
   readonly quiet: boolean;
   readonly verbose: boolean;
@@ -93,6 +95,8 @@ export interface Context {
   readonly signal: AbortSignal;
   /** Draws what the library reports. */
   readonly progress: ProgressListener;
+  /** How to wait for the lock of the repository at a path, for the library. */
+  readonly lock: (path: string) => LockWait;
   /** The repository that the global options name, opened; the caller disposes it. */
   readonly openRepository: (wish?: RepositoryWish) => Promise<Repository>;
 }

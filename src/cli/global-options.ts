@@ -1,6 +1,7 @@
 // The options that every command takes, before or after its name.
 
 import type { OptionSpec } from "./command.ts";
+import { LOCK_OPTIONS } from "./lock-options.ts";
 
 /** The global options, in the order of the help text. */
 export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
@@ -24,6 +25,7 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
   },
   { name: "require-verity", description: "refuse a repository that does not insist on fs-verity" },
   { name: "no-upgrade", description: "do not write a missing meta.json" },
+  ...LOCK_OPTIONS,
   { name: "json", description: "print the result as JSON" },
   {
     name: "progress",

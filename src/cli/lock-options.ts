@@ -1,27 +1,25 @@
 // `--wait` and `--no-wait`: how long a command waits for other users of the repository, and what it says meanwhile.
 
-import type { Context, OptionSpec } from "./command.ts";
+import type { LockHolder } from "../index.ts";
+import type { OptionSpec } from "./command.ts";
 import { UsageError } from "./failure.ts";
 
-/** The options of commands that need the repository for themselves. */
+/** Global, as every command that opens a repository may have to wait. */
 export const LOCK_OPTIONS: readonly OptionSpec[] = [
   { name: "wait", value: "TIME", description: "wait that long for other users of the repository: 30s, 5m, 1h" },
-  { name: "no-wait", description: "fail at once when somebody else uses the repository" },
+  { name: "no-wait", description: "fail at once when somebody else keeps the repository" },
 ];
 
-/** How to wait for a lock, for the library. */
-export interface LockOptions {
-  timeoutMs?: number;
-  onWait: () => void;
+/** Longest wait in milliseconds; undefined when neither option was given. */
+export function lockTimeout(wait: string | undefined, noWait: boolean): number | undefined {
+  if (wait !== undefined && noWait) throw new UsageError("--wait and --no-wait exclude each other", "give one of them");
+  return noWait ? 0 : wait === undefined ? undefined : parseTime(wait);
 }
 
-/** Reads the options; `describe` is called when the wait has lasted a second. */
-export function lockOptions({ flag, text, note }: Context, describe: () => string): LockOptions {
-  const wait = text("wait");
-  if (wait !== undefined && flag("no-wait"))
-    throw new UsageError("--wait and --no-wait exclude each other", "give one of them");
-  const timeoutMs = flag("no-wait") ? 0 : wait === undefined ? undefined : parseTime(wait);
-  return { ...(timeoutMs === undefined ? {} : { timeoutMs }), onWait: () => note(describe()) };
+/** What is said when the wait has lasted a second. */
+export function waitingFor(holders: readonly LockHolder[], path: string): string {
+  const names = holders.map(({ pid, command }) => `${command || "process"} (${pid})`);
+  return `waiting for ${names.length > 0 ? names.join(", ") : "another process"} to end using ${path}`;
 }
 
 const UNITS: Record<string, number> = { ms: 1, s: 1000, "": 1000, m: 60_000, min: 60_000, h: 3_600_000 };

@@ -21,7 +21,7 @@ export async function openRepository(context: Context, wish: RepositoryWish = {}
   const options = {
     ...(wish.write === true ? { write: true } : {}),
     signal: context.signal,
-    lock: { onWait: () => context.note(`waiting for a garbage collection in ${path} to end`) },
+    lock: context.lock(path),
     requireVerity,
     noUpgrade,
     ...(hash === undefined ? {} : { hash }),

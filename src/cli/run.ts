@@ -6,6 +6,7 @@ import type { Algorithm, FormatVersion } from "../index.ts";
 import type { Command, Context, GlobalOptions } from "./command.ts";
 import { describeCauses, describeFailure, type Failure, UsageError } from "./failure.ts";
 import { commandHelp, overview } from "./help.ts";
+import { lockTimeout, waitingFor } from "./lock-options.ts";
 import { Output } from "./output.ts";
 import { type OptionValues, type Parsed, parse } from "./parse.ts";
 import { createRenderer, type ProgressMode, type Renderer, type Screen } from "./progress/renderer.ts";
@@ -99,6 +100,11 @@ async function runParsed(
     },
     signal: interruption.signal,
     progress: renderer.listen,
+    lock: (path) => ({
+      signal: interruption.signal,
+      ...(global.waitMs === undefined ? {} : { timeoutMs: global.waitMs }),
+      onWait: (holders) => context.note(waitingFor(holders, path)),
+    }),
     openRepository: async (wish) => openRepository(context, wish),
   };
   return (await command.run(context)) ?? 0;
@@ -114,6 +120,7 @@ function globalOptions(options: OptionValues): GlobalOptions {
     erofsVersion: version === undefined ? undefined : (Number(version) as FormatVersion),
     requireVerity: options.has("require-verity"),
     noUpgrade: options.has("no-upgrade"),
+    waitMs: lockTimeout(textOf(options, "wait"), options.has("no-wait")),
     json: options.has("json"),
     quiet: options.has("quiet"),
     verbose: options.has("verbose"),

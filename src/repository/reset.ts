@@ -109,7 +109,8 @@ function execute({ path: root, after, streams, images, objects }: ResetPlan, fd:
     ["streams", streams],
     ["images", images],
   ] as const)
-    for (const name of [...names.filter(isRef), ...names.filter((each) => !isRef(each))]) remove(root, `${category}/${name}`);
+    for (const name of [...names.filter(isRef), ...names.filter((each) => !isRef(each))])
+      remove(root, `${category}/${name}`);
   if (streams.length + images.length > 0) syscalls().syncfs(fd, root);
   for (const object of objects) remove(root, object);
   replaceMeta(root, after, secure);
@@ -126,7 +127,9 @@ function created(result: InitResult): ResetResult {
 function isRepository(root: string): boolean {
   if (lstatSync(join(root, META_FILE), { throwIfNoEntry: false }) !== undefined) return true;
   if (inferAlgorithm(root) !== undefined) return true;
-  const taken = ["streams", "images"].find((name) => lstatSync(join(root, name), { throwIfNoEntry: false }) !== undefined);
+  const taken = ["streams", "images"].find(
+    (name) => lstatSync(join(root, name), { throwIfNoEntry: false }) !== undefined,
+  );
   if (taken === undefined) return false;
   throw new ComposefsError("not-a-repository", `${root} is not a composefs repository, but has ${taken}`, {
     path: root,

@@ -3,6 +3,7 @@
 
 import type { Algorithm, ObjectId } from "../bytes/algorithm.ts";
 import { ComposefsError, throwIfAborted } from "../error.ts";
+import { type LockHolder, lockHolders } from "./lock-holders.ts";
 import { commandCalls } from "./syscalls-commands.ts";
 import { koffiCalls } from "./syscalls-koffi.ts";
 
@@ -18,8 +19,8 @@ export interface LockWait {
   signal?: AbortSignal;
   /** Longest wait in milliseconds; 0 does not wait at all. Waits for ever when left out. */
   timeoutMs?: number;
-  /** Called once, when the lock is not free after a second. */
-  onWait?: () => void;
+  /** Called once, when the lock is not free after a second, with those who hold it as far as that can be found out. */
+  onWait?: (holders: LockHolder[]) => void;
 }
 
 /** How a lock is taken. */
@@ -84,7 +85,7 @@ async function lock(calls: RawCalls, fd: number, kind: LockKind | "unlock", wait
       );
     if (!told && waited >= 1000) {
       told = true;
-      wait.onWait?.();
+      wait.onWait?.(lockHolders(fd));
     }
     const left = wait.timeoutMs === undefined ? pause : Math.min(pause, wait.timeoutMs - waited);
     await sleep(Math.max(1, told ? left : Math.min(left, Math.max(1, 1000 - waited))), wait.signal);

@@ -173,6 +173,61 @@ describe("fsck", () => {
   });
 });
 
+describe("init --reset-metadata", () => {
+  it("says what goes, and does nothing without --yes where nobody can answer", async () => {
+    const init = (...words: string[]) => runProgram(["init", "--insecure", "--reset-metadata", repo, ...words]);
+    const refused = await init();
+    expect([refused.status, refused.stdout]).toEqual([2, ""]);
+    expect(refused.stderr).toContain("streams/refs/oci/os:v1");
+    expect(refused.stderr).toMatch(/^composefs: init: --reset-metadata needs --yes/m);
+    expect((await run("oci", "images")).stdout).toContain("os:v1");
+    const done = await init("--yes");
+    expect(done.status).toBe(0);
+    expect(done.stdout).toMatch(/^Initialized composefs repository at .+\n {2}algorithm: fsverity-sha512-12\n/);
+    expect(done.stderr).toContain("streams/refs/oci/os:v1");
+    expect((await run("oci", "images")).stdout).toBe("No images found\n");
+    expect((await run("fsck")).status).toBe(0);
+    const json = await init("--yes", "--json", "--quiet", "--algorithm", "fsverity-sha256-12");
+    expect([json.status, json.stderr]).toEqual([0, ""]);
+    const { state, removed } = JSON.parse(json.stdout) as { state: string; removed: string[] };
+    expect(state).toBe("reset");
+    expect(removed.length).toBeGreaterThan(3);
+  });
+
+  it("waits for others as gc does", async () => {
+    const release = await holder();
+    const busy = await runProgram(["init", "--insecure", "--reset-metadata", "--yes", "--no-wait", repo]);
+    expect(busy.status).toBe(1);
+    expect(busy.stderr).toContain("lock");
+    await release();
+  });
+});
+
+describe("--wait and --no-wait", () => {
+  it("hold for every command that opens a repository, with who is waited for", async () => {
+    // Another program collects garbage.
+    const collector = spawn("flock", ["-x", repo, "sh", "-c", "echo held; read line"], {
+      stdio: ["pipe", "pipe", "ignore"],
+    });
+    await once(collector.stdout, "data");
+    const exit = once(collector, "exit");
+    for (const words of [["oci", "images"], ["transaction"], ["gc", "--dry-run"]]) {
+      const refused = await run(...words, "--no-wait");
+      expect([refused.status, refused.stdout]).toEqual([1, ""]);
+      expect(refused.stderr).toContain("lock");
+    }
+    const late = await run("--wait", "1.2s", "oci", "images");
+    expect(late.status).toBe(1);
+    expect(late.stderr).toContain(`waiting for flock (${collector.pid})`);
+    expect(late.stderr).toContain(`to end using ${repo}\n`);
+    const patient = run("oci", "images", "--wait=1m");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    collector.stdin.end("\n");
+    await exit;
+    expect((await patient).stdout).toContain("os:v1");
+  });
+});
+
 describe("transaction", () => {
   it("holds the lock silently until SIGTERM or SIGINT", async () => {
     for (const [signal, status] of [

@@ -3,8 +3,6 @@
 import type { FsckReport, RepairResult } from "../../index.ts";
 import type { Command, Context } from "../command.ts";
 import { UsageError } from "../failure.ts";
-import { LOCK_OPTIONS, lockOptions } from "../lock-options.ts";
-import { waitingFor } from "./gc.ts";
 
 export const fsck: Command = {
   name: "fsck",
@@ -18,7 +16,6 @@ export const fsck: Command = {
     { name: "metadata-only", description: "do not read the contents of files: names, streams, images and sizes only" },
     { name: "repair", description: "repair what can be repaired" },
     { name: "dry-run", short: "n", description: "with --repair: only say what would be done" },
-    ...LOCK_OPTIONS,
   ],
   examples: [
     { line: "fsck --json", says: "for scripts" },
@@ -46,7 +43,7 @@ export const fsck: Command = {
     const { repairRepository } = await import("../../repository/fsck/repair.ts");
     const dryRun = flag("dry-run");
     await using repository = await openRepository(dryRun ? {} : { write: true });
-    const lock = lockOptions(context, () => waitingFor(repository));
+    const lock = context.lock(repository.path);
     const result = await repairRepository(repository, { ...options, dryRun, lock });
     if (global.json) await out.json(await repairDocument(result));
     else await printRepair(context, result);

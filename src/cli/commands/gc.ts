@@ -1,8 +1,7 @@
 // `composefs gc` (docs/spec/repository.md, section 9)
 
-import type { GcPlan, GcResult, Repository } from "../../index.ts";
+import type { GcPlan, GcResult } from "../../index.ts";
 import type { Command, Context } from "../command.ts";
-import { LOCK_OPTIONS, lockOptions } from "../lock-options.ts";
 
 export const gc: Command = {
   name: "gc",
@@ -22,7 +21,6 @@ export const gc: Command = {
       completes: "stream",
     },
     { name: "dry-run", short: "n", description: "only say what would be removed" },
-    ...LOCK_OPTIONS,
   ],
   examples: [
     { line: "gc --dry-run", says: "look first" },
@@ -37,7 +35,7 @@ export const gc: Command = {
     const result = await collectGarbage(repository, {
       dryRun,
       roots: list("root"),
-      lock: lockOptions(context, () => waitingFor(repository)),
+      lock: context.lock(repository.path),
       signal,
       onProgress: progress,
     });
@@ -50,12 +48,6 @@ export const gc: Command = {
     throw incompleteWalk(result.plan);
   },
 };
-
-/** What is said while a lock is waited for. */
-export function waitingFor(repository: Repository): string {
-  const holders = repository.lockHolders().map(({ pid, command }) => `${command || "process"} (${pid})`);
-  return `waiting for ${holders.length > 0 ? holders.join(", ") : "another process"} to end using ${repository.path}`;
-}
 
 async function printText({ out }: Context, { dryRun, plan, objectBytes }: GcResult): Promise<void> {
   if (dryRun) await out.line("Dry run (no files deleted):");
