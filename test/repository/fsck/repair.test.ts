@@ -50,7 +50,10 @@ const REMAINS: Record<string, string[]> = {
 const kinds = ({ findings }: FsckReport) =>
   findings.filter(({ severity }) => severity === "error").map(({ kind }) => kind);
 
-for (const [tar, { variants = [] }] of goldenRepositories())
+const damaged = goldenRepositories().filter(([, { variants = [] }]) => variants.length > 0);
+test("some golden repository has damaged variants", () => expect(damaged).not.toEqual([]));
+
+for (const [tar, { variants = [] }] of damaged)
   describe(tar, () => {
     for (const { name, note, ops, fsck } of variants) {
       if (fsck.error) continue;
