@@ -37,6 +37,6 @@ export function imageObjectLines(
   sink: (lines: Uint8Array) => void,
 ): void {
   using reader = new ErofsReader(image, options);
-  reader.objects();
+  reader.objects(options.repository);
   for (const lines of reader.pieces()) sink(lines);
 }
