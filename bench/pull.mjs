@@ -21,7 +21,7 @@ const { values } = parseArgs({
 });
 
 const MAIN = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
-const RUNTIME = /deno$/.test(values.runtime) ? [values.runtime, "run", "-A"] : [values.runtime];
+const RUNTIME = values.runtime.endsWith("deno") ? [values.runtime, "run", "-A"] : [values.runtime];
 
 function findCfsctl() {
   if (process.env.COMPOSEFS_CFSCTL) return process.env.COMPOSEFS_CFSCTL;
