@@ -97,6 +97,11 @@ const SYSTEM_CODES: Record<string, [ErrorCode, string, string?]> = {
   ENOSPC: ["no-space", "no space left on the file system", "free some space and run the same command again"],
   EDQUOT: ["no-space", "disk quota exceeded", "free some space and run the same command again"],
   ENAMETOOLONG: ["limit", "the name is too long for the file system"],
+  EIO: [
+    "io",
+    "input/output error",
+    "the device has a fault: look into the kernel's log, and run `composefs fsck` when it is repaired",
+  ],
   EMFILE: ["io", "too many open files", "raise the limit with `ulimit -n`"],
 };
 
