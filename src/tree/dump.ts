@@ -64,10 +64,19 @@ export function sortedNames(directory: Directory): ByteString[] {
  * ```
  */
 export function* dumpTree(root: Directory, form: DumpForm = "rs"): Generator<string, void, undefined> {
-  const names = countNames(root);
-  const firstPaths = new Map<Leaf, string>();
   yield directoryLine("/", root);
-  const stack = [{ path: "", directory: root, names: sortedNames(root), next: 0 }];
+  yield* linesBelow("", root, countNames(root), form);
+}
+
+/** The lines of all that is below a directory; its path is escaped and without a slash at its end. */
+function* linesBelow(
+  directoryPath: string,
+  directory: Directory,
+  counts: ReadonlyMap<Leaf, number>,
+  form: DumpForm,
+): Generator<string, void, undefined> {
+  const firstPaths = new Map<Leaf, string>();
+  const stack = [{ path: directoryPath, directory, names: sortedNames(directory), next: 0 }];
   for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
     const name = top.names[top.next++];
     if (name === undefined) {
@@ -87,9 +96,36 @@ export function* dumpTree(root: Directory, form: DumpForm = "rs"): Generator<str
       yield `${path} 0 @120000 - - - - 0.0 ${first} - -\n`;
       continue;
     }
-    const count = names.get(node) ?? 1;
+    const count = counts.get(node) ?? 1;
     if (count > 1) firstPaths.set(node, path);
     yield leafLine(path, node, count, form);
+  }
+}
+
+/** A node and the path that stands for it in the text. */
+export interface DumpEntry {
+  readonly path: ByteString;
+  readonly node: Node;
+}
+
+/**
+ * The lines of single entries as `cfsctl dump-files` has them: a directory is followed by all that is below it, and hard
+ * links lead to the first name that this directory has of the file.
+ *
+ * @param root the tree that the entries are in, for link counts
+ */
+export function* dumpEntries(
+  root: Directory,
+  entries: Iterable<DumpEntry>,
+  form: DumpForm = "rs",
+): Generator<string, void, undefined> {
+  const counts = countNames(root);
+  for (const { path, node } of entries) {
+    const given = path.replace(NEEDS_ESCAPE, escapeByte);
+    if (node instanceof Directory) {
+      yield directoryLine(given, node);
+      yield* linesBelow(given.replace(/\/$/, ""), node, counts, form);
+    } else yield leafLine(given, node, counts.get(node) ?? 1, form);
   }
 }
 
