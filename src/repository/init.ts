@@ -76,7 +76,11 @@ export async function initRepository(path: string, options: InitOptions = {}): P
   if (secure) testVerity(nearestDirectory(root), algorithm);
   const made = makeDirectories(root);
   try {
-    if (writeMeta(root, wanted, secure)) return { state: "created", path: root, algorithm, secure, meta: wanted };
+    if (writeMeta(root, wanted, secure)) {
+      // A directory whose name is lost is no repository, however durable its content is.
+      for (const directory of made) syncDirectory(dirname(directory));
+      return { state: "created", path: root, algorithm, secure, meta: wanted };
+    }
   } catch (error) {
     for (const directory of made) removeEmpty(directory);
     throw error;
