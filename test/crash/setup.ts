@@ -53,8 +53,11 @@ export function pullArguments(repository: string, image: WrittenLayout, tag: str
   return ["--repo", repository, "oci", "pull", image.reference, tag];
 }
 
-/** Prefers memory to disk: a killed process loses nothing that the kernel has, so the medium does not matter here. */
-function workFolder(): string {
+/**
+ * A new folder for repositories. Prefers memory to disk: a killed process loses nothing that the kernel has, so the medium
+ * does not matter, and barriers cost nothing.
+ */
+export function workFolder(): string {
   try {
     if (statSync("/dev/shm").isDirectory()) return mkdtempSync("/dev/shm/composefs-crash-");
   } catch {

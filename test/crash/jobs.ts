@@ -1,0 +1,157 @@
+// The commands that the crash tests interrupt: what each starts from and how it is done again.
+
+import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect } from "vitest";
+import { tagImage, untagImage } from "../../src/oci/tags.ts";
+import { initRepository } from "../../src/repository/init.ts";
+import { Repository } from "../../src/repository/repository.ts";
+import { composefsOutput } from "../fixtures/composefs.ts";
+import { newRepository, pullArguments, pullImage, workFolder } from "./setup.ts";
+import { smallImages } from "./small-images.ts";
+import { collect, pullHere } from "./soundness.ts";
+
+/** A command on a repository that is called `repository` in a folder of its own. */
+export interface Job {
+  name: string;
+  /** Folder to start from; empty when the job makes the repository. */
+  from: string;
+  args: (repository: string) => string[];
+  /** The same again, by the library; harmless when it was done already. */
+  again: (repository: string) => Promise<void>;
+  /** Whether the command promises that its result outlasts a power failure. */
+  durable: boolean;
+}
+
+/** The jobs, and the folder that holds what they start from. */
+export interface Jobs extends Disposable {
+  folder: string;
+  empty: string;
+  jobs: ReadonlyMap<JobName, Job>;
+}
+
+/** Every job. */
+export const JOB_NAMES = ["init", "pull", "second pull", "tag", "moving tag", "untag", "gc"] as const;
+export type JobName = (typeof JOB_NAMES)[number];
+
+async function opened(path: string, action: (repository: Repository) => Promise<unknown>): Promise<void> {
+  await using repository = await Repository.open(path, { write: true });
+  await action(repository);
+}
+
+/** A copy of a folder with a repository, links and all. */
+export function copyFolder(from: string, to: string): void {
+  cpSync(from, to, { recursive: true, verbatimSymlinks: true });
+}
+
+/** Makes the images and the repositories that the jobs start from. */
+export function crashJobs(): Jobs {
+  const folder = workFolder();
+  try {
+    const { one, two } = smallImages(folder);
+    const place = (name: string, like?: string) => {
+      const path = join(folder, name);
+      if (like === undefined) mkdirSync(path);
+      else copyFolder(like, path);
+      return path;
+    };
+    const repositoryIn = (parent: string) => join(parent, "repository");
+
+    const nothing = place("nothing");
+    const empty = place("empty");
+    newRepository(repositoryIn(empty));
+    const withOne = place("with-one", empty);
+    const oneId = pullImage(repositoryIn(withOne), one, "one");
+    const withGarbage = place("with-garbage", withOne);
+    const twoId = pullImage(repositoryIn(withGarbage), two, "two");
+    const moved = place("moved", withGarbage);
+    // The other name keeps the image, so that the goal does not depend on when garbage is collected.
+    composefsOutput(["--repo", repositoryIn(moved), "oci", "tag", two.manifestDigest, "kept"]);
+    composefsOutput(["--repo", repositoryIn(withGarbage), "oci", "untag", "two"]);
+    writeFileSync(join(repositoryIn(withGarbage), "objects/.tmp-object-of-a-killed-writer"), "partial");
+    const twoNames = place("two-names", withOne);
+    composefsOutput(["--repo", repositoryIn(twoNames), "oci", "tag", one.manifestDigest, "second"]);
+
+    const tagAgain = (name: string) => (path: string) =>
+      opened(path, (repository) => tagImage(repository, one.manifestDigest, name));
+    const jobs = new Map<JobName, Omit<Job, "name">>([
+      [
+        "init",
+        {
+          from: nothing,
+          args: (repository) => ["init", "--insecure", repository],
+          again: async (repository) => void (await initRepository(repository, { insecure: true })),
+          durable: true,
+        },
+      ],
+      [
+        "pull",
+        {
+          from: empty,
+          args: (repository) => pullArguments(repository, one, "one"),
+          again: async (repository) => expect(await pullHere(repository, one, "one")).toBe(oneId),
+          durable: true,
+        },
+      ],
+      [
+        "second pull",
+        {
+          from: withOne,
+          args: (repository) => pullArguments(repository, two, "two"),
+          again: async (repository) => expect(await pullHere(repository, two, "two")).toBe(twoId),
+          durable: true,
+        },
+      ],
+      [
+        "tag",
+        {
+          from: withOne,
+          args: (repository) => ["--repo", repository, "oci", "tag", one.manifestDigest, "another/name:v1"],
+          again: tagAgain("another/name:v1"),
+          durable: true,
+        },
+      ],
+      [
+        "moving tag",
+        {
+          from: moved,
+          args: (repository) => ["--repo", repository, "oci", "tag", one.manifestDigest, "two"],
+          again: tagAgain("two"),
+          durable: true,
+        },
+      ],
+      [
+        "untag",
+        {
+          from: twoNames,
+          args: (repository) => ["--repo", repository, "oci", "untag", "second"],
+          again: (path) =>
+            opened(path, async (repository) => {
+              // Done already, if the cut came after the call that counts.
+              if (repository.ref("streams", "oci/second") !== undefined) await untagImage(repository, "second");
+            }),
+          durable: true,
+        },
+      ],
+      [
+        "gc",
+        {
+          from: withGarbage,
+          args: (repository) => ["--repo", repository, "gc"],
+          again: (repository) => collect(repository, "again"),
+          // Garbage that comes back is harmless.
+          durable: false,
+        },
+      ],
+    ]);
+    return {
+      folder,
+      empty,
+      jobs: new Map([...jobs].map(([name, job]) => [name, { name, ...job }])),
+      [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }),
+    };
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
+}
