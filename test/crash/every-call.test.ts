@@ -18,7 +18,7 @@ import { type Cut, isMutation, recordCalls, runUntil } from "./strace.ts";
 
 const seed = Number(process.env["COMPOSEFS_CRASH_SEED"] ?? Date.now() % 1_000_000);
 const limit = Number(process.env["COMPOSEFS_CRASH_CUTS"] ?? Number.POSITIVE_INFINITY);
-const RANDOM_CUTS = Math.min(limit, 15);
+const RANDOM_CUTS = Math.min(limit, 10);
 
 function spread<T>(all: readonly T[]): T[] {
   if (all.length <= limit) return [...all];
