@@ -136,6 +136,12 @@ async function consume(sample: Sample, file: Buffer): Promise<"read" | "refused"
   }
 }
 
+// Processor time, not the clock's: a busy machine must not look like a slow decoder.
+function cpuTime(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 describe(`seed ${SEED}`, () => {
   const counts = { read: 0, refused: 0 };
   let peak = 0;
@@ -143,7 +149,7 @@ describe(`seed ${SEED}`, () => {
   let baseline = 0;
   afterAll(() => {
     console.log(
-      `${CASES} damaged splitstreams, seed ${SEED}: ${counts.refused} refused, ${counts.read} readable; slowest ${slowest.toFixed(0)} ms, memory +${((peak - baseline) / 2 ** 20).toFixed(0)} MiB`,
+      `${CASES} damaged splitstreams, seed ${SEED}: ${counts.refused} refused, ${counts.read} readable; slowest ${slowest.toFixed(0)} ms of processor time, memory +${((peak - baseline) / 2 ** 20).toFixed(0)} MiB`,
     );
   });
 
@@ -155,13 +161,13 @@ describe(`seed ${SEED}`, () => {
       for (let i = 0; i < CASES; i++) {
         const sample = samples[pick(samples.length)] as Sample;
         const file = pick(2) === 0 ? mutate(sample.file, pick) : await mutateInside(sample.file, pick);
-        const begin = performance.now();
+        const begin = cpuTime();
         try {
           counts[await consume(sample, file)]++;
         } catch (error) {
           throw new Error(`case ${i} of seed ${SEED}, ${sample.name}: ${file.toString("base64")}`, { cause: error });
         }
-        slowest = Math.max(slowest, performance.now() - begin);
+        slowest = Math.max(slowest, cpuTime() - begin);
         if (i % 64 === 0) peak = Math.max(peak, process.memoryUsage.rss());
       }
       expect(slowest).toBeLessThan(1000);
