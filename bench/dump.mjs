@@ -5,12 +5,12 @@
 //
 // A ratio above 1 means that we are faster; of memory, below 1 that we take less.
 
-import { spawn } from "node:child_process";
-import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
-import { homedir, tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { existsSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { writeDump } from "./dump-shape.mjs";
+import { cfsctl, mebibytes, median, run } from "./process.mjs";
 
 const PROGRAM = fileURLToPath(new URL("../dist/cli/mkcomposefs.js", import.meta.url));
 const TREE_PROGRAM = fileURLToPath(new URL("./dump-tree.mjs", import.meta.url));
@@ -23,49 +23,6 @@ const flags = process.argv.slice(2);
 const sizes = flags.includes("--quick") ? [200_000] : [200_000, 1_000_000];
 const runsOf = (entries) => Number(flags[flags.indexOf("--runs") + 1]) || (entries > 500_000 ? 5 : 9);
 
-/** Peak of the resident memory so far, in bytes; 0 when the process has ended or the system does not say. */
-function peakMemory(pid) {
-  try {
-    return 1024 * Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1] ?? 0);
-  } catch {
-    return 0;
-  }
-}
-
-/** Runs a program: seconds, peak memory in bytes, and what it printed. */
-async function run(command, args) {
-  const start = performance.now();
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"] });
-  let memory = 0;
-  const poll = setInterval(() => {
-    memory = Math.max(memory, peakMemory(child.pid));
-  }, 20);
-  let output = "";
-  child.stdout.setEncoding("utf8").on("data", (text) => {
-    output += text;
-  });
-  const status = await new Promise((resolve, reject) => child.once("close", resolve).once("error", reject));
-  clearInterval(poll);
-  if (status !== 0) throw new Error(`${command} ${args.join(" ")}: exit status ${status}`);
-  return { seconds: (performance.now() - start) / 1000, memory, output: output.trim() };
-}
-
-function findCfsctl() {
-  const cache = process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache");
-  const folders = [...(process.env.PATH ?? "").split(delimiter), join(cache, "composefs-ci/bin")];
-  const isProgram = (path) => {
-    try {
-      accessSync(path, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  };
-  return process.env.COMPOSEFS_CFSCTL ?? folders.map((folder) => join(folder, "cfsctl")).find(isProgram);
-}
-
-const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
-const mebibytes = (bytes) => `${Math.round(bytes / 2 ** 20)} MiB`;
 const row = (fields) => console.log(JSON.stringify({ bench: "dump to digest", ...fields }));
 
 /** Medians of runs in turns. Each ratio is of neighbours in time, so that other load on the machine weighs on both. */
@@ -109,16 +66,12 @@ async function measureTree(dump, entries) {
   });
 }
 
-const cfsctl = findCfsctl();
-if (cfsctl === undefined || !existsSync(cfsctl)) {
-  console.error("bench/dump: the peer cfsctl is missing; put it on PATH or name it in COMPOSEFS_CFSCTL");
-  process.exit(1);
-}
+const peer = cfsctl();
 const folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "bench-dump-"));
 try {
   // cfsctl is what it is called.
   const mkcomposefs = join(folder, "mkcomposefs");
-  symlinkSync(cfsctl, mkcomposefs);
+  symlinkSync(peer, mkcomposefs);
   for (const entries of sizes) {
     const dump = join(folder, "dump");
     writeDump(dump, entries);

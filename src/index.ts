@@ -55,7 +55,7 @@ export type { ProgressEvent, ProgressKind, ProgressListener } from "./progress.t
 export { defaultRepositoryPath, ensureDefaultRepository } from "./repository/default-repository.ts";
 export type { BackingPath } from "./repository/dump-files.ts";
 export { backingPaths, dumpFiles } from "./repository/dump-files.ts";
-export { imageObjects } from "./repository/image-objects.ts";
+export { imageObjectLines, imageObjects } from "./repository/image-objects.ts";
 export type { ImportedImage, ImportImageOptions } from "./repository/import-image.ts";
 export { importImage } from "./repository/import-image.ts";
 export type { FindingKind, Finding as FsckFinding, FsckCounters, FsckReport } from "./repository/fsck/finding.ts";

@@ -23,7 +23,8 @@ import { loadTree } from "./load";
 import { Found, lookUp } from "./lookup";
 import { sortObjects, writeObjects } from "./objects";
 import { Output, Reader, State, dropReader, newReader } from "./reader";
-import { RECORD_ROOM, Records, newRecords, resetRecords, startNode, writeNode, writeRecords } from "./records";
+import { RECORD_ROOM } from "./record-window";
+import { Records, newRecords, resetRecords, startNode, writeNode, writeRecords } from "./records";
 
 @external("[export]composefs:core/erofs-reader@0.1.0", "[resource-new]reader")
 declare function newHandle(representation: usize): i32;

@@ -1,6 +1,7 @@
 // `image-objects`: what an image of a repository refers to (docs/spec/repository.md, section 7.2).
 
 import type { ObjectId } from "../bytes/algorithm.ts";
+import { ErofsReader } from "../core/erofs-read.ts";
 import { imageObjects as objectsOf } from "../image/objects.ts";
 import { withStoredImage } from "./image-file.ts";
 import type { ObjectStore } from "./object-store.ts";
@@ -16,7 +17,24 @@ export async function imageObjects(repository: Repository, name: string): Promis
   return storedImageObjects(repository.store, repository.resolveImage(name).id);
 }
 
-/** The same by id. */
+/**
+ * The same as text for large images: pieces of whole lines, an id each, in order.
+ *
+ * @example
+ * ```ts
+ * for (const lines of imageObjectLines(repository, "refs/os")) process.stdout.write(lines);
+ * ```
+ */
+export function* imageObjectLines(repository: Repository, name: string): Generator<string, void, undefined> {
+  const { id } = repository.resolveImage(name);
+  using reader = withStoredImage(repository.store, id, (fd, options) => new ErofsReader(fd, options));
+  reader.objects();
+  for (const lines of reader.pieces()) {
+    yield Buffer.from(lines.buffer, lines.byteOffset, lines.byteLength).toString("latin1");
+  }
+}
+
+/** {@link imageObjects} by id. */
 export function storedImageObjects(store: ObjectStore, id: ObjectId): ObjectId[] {
   return withStoredImage(store, id, objectsOf);
 }

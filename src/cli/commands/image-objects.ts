@@ -2,9 +2,6 @@
 
 import type { Command } from "../command.ts";
 
-/** Lines that are written at once: an image can have millions. */
-const LINES = 8192;
-
 export const imageObjects: Command = {
   name: "image-objects",
   summary: "list the objects that an image refers to",
@@ -14,11 +11,16 @@ export const imageObjects: Command = {
   examples: [{ line: "image-objects refs/os | wc -l", says: "how many they are" }],
   async run({ args, out, global, openRepository }) {
     const [name = ""] = args;
-    const { imageObjects: list } = await import("../../repository/image-objects.ts");
+    const { imageObjectLines } = await import("../../repository/image-objects.ts");
     await using repository = await openRepository();
-    const objects = (await list(repository, name)).map((id) => `${repository.algorithm}:${id}`);
-    if (global.json) return out.json({ image: name, objects });
-    for (let i = 0; i < objects.length; i += LINES) await out.write(`${objects.slice(i, i + LINES).join("\n")}\n`);
+    const prefix = `${repository.algorithm}:`;
+    if (global.json) {
+      const objects = [...imageObjectLines(repository, name)].flatMap((lines) => lines.trimEnd().split("\n"));
+      return out.json({ image: name, objects: objects.map((id) => `${prefix}${id}`) });
+    }
+    for (const lines of imageObjectLines(repository, name)) {
+      await out.write(`${prefix}${lines.trimEnd().replaceAll("\n", `\n${prefix}`)}\n`);
+    }
     return undefined;
   },
 };
