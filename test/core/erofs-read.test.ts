@@ -40,8 +40,8 @@ function imageWithXattrs(xattrs: Buffer, shared: Buffer = Buffer.alloc(0)): Uint
 
 describe("images made to be slow", () => {
   it("directories that share their blocks are refused", () => {
-    const directories = 8000;
-    const blocks = 100;
+    const directories = 20_000;
+    const blocks = 300;
     const first = 1 + Math.ceil((directories * 96 + 1152 + 96) / 4096);
     const rootBlocks = Math.ceil((directories + 2) / 200);
     const raw = new RawImage((first + blocks + rootBlocks) * 4096);
@@ -76,7 +76,7 @@ describe("images made to be slow", () => {
     const rootInode = { mode: 0o40755, links: 2 + directories, union: first + blocks, size: rootBlocks * 4096 };
     raw.inode(ROOT, rootInode);
     const image = raw.finish();
-    expect(cpuTime(() => expect(() => readTree(image)).toThrow(/\[overlap\]/))).toBeLessThan(500);
+    expect(cpuTime(() => expect(() => readTree(image)).toThrow(/\[overlap\]/))).toBeLessThan(2000);
   });
 
   it("names of xattrs that collide or differ late are sorted in time", () => {
@@ -86,7 +86,7 @@ describe("images made to be slow", () => {
       const [file] = [...readTree(image).entries.values()];
       expect(file?.stat.xattrs.size).toBe(1000);
     });
-    expect(time).toBeLessThan(500);
+    expect(time).toBeLessThan(2000);
     const twice = imageWithXattrs(xattrArea([], [...entries, entries[500] as Buffer]));
     expect(() => readTree(twice)).toThrow(/is there twice: user.xxx.*\[xattr twice\]/);
   });
