@@ -200,7 +200,7 @@ export class ErofsReader implements Disposable {
       return inCore(this.#core, () => call(this.#reader));
     } catch (error) {
       const failure = coreFailure(error);
-      throw failure === undefined ? error : imageError(failure);
+      throw failure === undefined ? error : imageError(failure, error);
     }
   }
 }
@@ -232,12 +232,12 @@ function readAt(fd: number, into: Uint8Array, position: number): number {
   }
 }
 
-/** The error of a refusal of the reader. */
-function imageError(failure: CoreFailure): ComposefsError {
+/** The error of a refusal of the reader; its cause has the refusal for {@link coreFailure}. */
+function imageError(failure: CoreFailure, cause: unknown): ComposefsError {
   const code = failureCode(failure);
   const { field, path, message } = failure;
   if (code === "usage") return new ComposefsError(code, message);
-  const details: ErrorDetails = {};
+  const details: ErrorDetails = { cause };
   if (path !== "") details.path = path;
   const where = path === "" ? "" : `${shownPath(path)}: `;
   const rule = field === "" ? "" : ` [${field}]`;

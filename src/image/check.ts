@@ -2,6 +2,7 @@
 
 import { ErofsReader, type Finding, type ImageInput, type ReadOptions } from "../core/erofs-read.ts";
 import type { FormatVersion } from "../core/erofs.ts";
+import { coreFailure } from "../core/failure.ts";
 import { ComposefsError } from "../error.ts";
 
 export type { Finding } from "../core/erofs-read.ts";
@@ -46,7 +47,8 @@ export function checkImage(image: ImageInput, options: CheckImageOptions = {}): 
     return { version, inodes: reader.load().inodes, invalid: undefined, findings, findingCount };
   } catch (error) {
     if (!(error instanceof ComposefsError) || error.code !== "invalid") throw error;
-    const findings = [{ rule: "valid", path: error.path, message: error.message }];
+    const { field, message } = coreFailure(error.cause) ?? { field: "", message: error.message };
+    const findings = [{ rule: field, path: error.path, message }];
     return { version, inodes: undefined, invalid: error, findings, findingCount: 1 };
   }
 }

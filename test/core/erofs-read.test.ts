@@ -194,6 +194,17 @@ describe("what is found is told", () => {
     expect(() => imageObjects(image, { algorithm: "sha256" })).toThrow(/\/f\\x01: .*\[overlay xattr\]/);
   });
 
+  it("also when the image is not valid", () => {
+    const image = imageWithXattrs(xattrArea([], [rawXattr(9, "a")]));
+    const { findings, invalid } = checkImage(image);
+    expect(findings).toEqual([
+      { rule: "xattr name index", path: "/f", message: "unknown xattr name index 9 (inode 40)" },
+    ]);
+    expect(invalid?.message).toBe(
+      "not a valid composefs image: /f: unknown xattr name index 9 (inode 40) [xattr name index]",
+    );
+  });
+
   it("up to a thousand times, and counted beyond", () => {
     const root = new Directory(stat);
     for (let i = 0; i < 1500; i++) {
