@@ -27,7 +27,7 @@ const offered = async (line: string) => {
 
 describe("candidates", () => {
   it.each([
-    ["composefs im", ["images", "image-objects"]],
+    ["composefs im", ["images", "image-objects", "import-image"]],
     ["composefs oci i", ["images", "inspect", "import-layer"]],
     ["composefs oci images --no-t", ["--no-trunc"]],
     ["composefs --repo /x oci inspect ", ["tag-of-/x", "other"]],
