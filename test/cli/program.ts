@@ -9,6 +9,9 @@ import { afterAll } from "vitest";
 
 const at = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 
+/** How this runtime starts a program's file from a shell; what node:child_process starts gets its options by itself. */
+export const RUNTIME: readonly string[] =
+  "deno" in process.versions ? [process.execPath, "run", "-A"] : [process.execPath];
 /** The command line's file. */
 export const COMPOSEFS = at("dist/cli/main.js");
 /** The other program's file. */
@@ -52,6 +55,11 @@ export async function run(args: readonly string[], options: RunOptions = {}): Pr
     child.on("close", resolve);
   });
   return { status, stdout: Buffer.concat(stdout).toString("utf8"), stderr: Buffer.concat(stderr).toString("utf8") };
+}
+
+/** Sends a signal. Not by `child.kill`: then Deno says that the signal ended the child, whatever its exit status was. */
+export function sendSignal(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid !== undefined) process.kill(child.pid, signal);
 }
 
 /** A directory that goes away after the file's tests. */

@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSyn
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { Repository } from "../../src/repository/repository.ts";
-import { COMPOSEFS, EXAMPLE, run as runProgram, temporaryDirectory } from "./program.ts";
+import { COMPOSEFS, EXAMPLE, run as runProgram, temporaryDirectory, sendSignal } from "./program.ts";
 
 const scratch = temporaryDirectory();
 let count = 0;
@@ -45,7 +45,7 @@ async function holder(): Promise<() => Promise<void>> {
   }
   return async () => {
     const exit = once(child, "exit");
-    child.kill("SIGTERM");
+    sendSignal(child, "SIGTERM");
     expect((await exit)[0]).toBe(143);
   };
 }
@@ -239,7 +239,7 @@ describe("transaction", () => {
           const timer = setInterval(() => {
             if (spawnSync("flock", ["-x", "-n", repo, "true"]).status === 0) return;
             clearInterval(timer);
-            child.kill(signal);
+            sendSignal(child, signal);
           }, 50);
         },
       });

@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
-import { COMPOSEFS, run, temporaryDirectory } from "./program.ts";
+import { COMPOSEFS, run, RUNTIME, sendSignal, temporaryDirectory } from "./program.ts";
 
 const directory = temporaryDirectory();
 const layout = join(directory, "layout");
@@ -65,7 +65,7 @@ function signalAmidst(repository: string, signal: NodeJS.Signals): (child: Child
     const timer = setInterval(() => {
       if (!existsSync(objects) || readdirSync(objects).length < 3) return;
       clearInterval(timer);
-      child.kill(signal);
+      sendSignal(child, signal);
     }, 2);
     child.once("exit", () => clearInterval(timer));
   };
@@ -112,9 +112,9 @@ describe("a reader that goes away", () => {
     const repository = join(directory, "pipe");
     await run(["init", "--insecure", repository]);
     await run(["--repo", repository, "oci", "pull", "--platform", "linux/amd64", `oci:${layout}`, "big"]);
-    const line = `"$NODE" "$PROGRAM" --repo "$REPO" oci dump big | head -n 1; echo "\${PIPESTATUS[0]}"`;
+    const line = `$RUNTIME "$PROGRAM" --repo "$REPO" oci dump big | head -n 1; echo "\${PIPESTATUS[0]}"`;
     const { stdout, stderr } = await sh("bash", ["--norc", "-c", line], {
-      env: { PATH: process.env["PATH"], NODE: process.execPath, PROGRAM: COMPOSEFS, REPO: repository },
+      env: { PATH: process.env["PATH"], RUNTIME: RUNTIME.join(" "), PROGRAM: COMPOSEFS, REPO: repository },
     });
     expect(stderr).toBe("");
     expect(stdout).toMatch(/^\/ 0 40755 .*\n0\n$/);
@@ -123,9 +123,9 @@ describe("a reader that goes away", () => {
 
 describe.skipIf(!existsSync("/dev/full"))("a full disk under stdout", () => {
   it("is a failure with a reason, not a crash", async () => {
-    const line = `"$NODE" "$PROGRAM" --help > /dev/full; echo $?`;
+    const line = `$RUNTIME "$PROGRAM" --help > /dev/full; echo $?`;
     const { stdout, stderr } = await sh("bash", ["--norc", "-c", line], {
-      env: { PATH: process.env["PATH"], NODE: process.execPath, PROGRAM: COMPOSEFS },
+      env: { PATH: process.env["PATH"], RUNTIME: RUNTIME.join(" "), PROGRAM: COMPOSEFS },
     });
     expect(stderr).toBe("composefs: writing the result: no space left on device\n");
     expect(stdout).toBe("1\n");
@@ -135,7 +135,7 @@ describe.skipIf(!existsSync("/dev/full"))("a full disk under stdout", () => {
 describe("colours", () => {
   // `script` gives the program a terminal.
   const onTerminal = async (env: Record<string, string>, ...words: string[]) => {
-    const line = [process.execPath, COMPOSEFS, "--repo", join(directory, "colour"), ...words]
+    const line = [...RUNTIME, COMPOSEFS, "--repo", join(directory, "colour"), ...words]
       .map((word) => `'${word}'`)
       .join(" ");
     const { stdout } = await sh("script", ["-qec", line, "/dev/null"], {
