@@ -184,8 +184,10 @@ export class RecordDecoder {
 
   /** Sizes are numbers in trees, exact up to 2^53, which is the largest that versions 0 and 1 can have. */
   #size(at: number): number {
+    const high = this.#view.getUint32(at + 60, true);
+    const low = this.#view.getUint32(at + 56, true);
+    if (high < 2 ** 21 || (high === 2 ** 21 && low === 0)) return high * 2 ** 32 + low;
     const size = this.#view.getBigUint64(at + 56, true);
-    if (size <= 2n ** 53n) return Number(size);
     const path = this.#text(at + LEAF_HEAD, this.#view.getUint32(at + 48, true));
     throw new ComposefsError("limit", `a file of ${size} bytes: a tree can hold at most 2^53`, { path });
   }
