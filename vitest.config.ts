@@ -26,6 +26,7 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: ["test/{interop,privileged,crash,runtimes}/**", "**/node_modules/**"],
           testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {

@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSyn
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { Repository } from "../../src/repository/repository.ts";
-import { COMPOSEFS, EXAMPLE, run as runProgram, temporaryDirectory, sendSignal } from "./program.ts";
+import { COMPOSEFS, EXAMPLE, run as runProgram, sendSignal, temporaryDirectory } from "./program.ts";
 
 const scratch = temporaryDirectory();
 let count = 0;
