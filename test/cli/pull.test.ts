@@ -159,7 +159,8 @@ describe("oci pull", () => {
     mkdirSync(home);
     const { status } = await run(["oci", "pull", "bogus"], { env: { HOME: home } });
     expect(status).not.toBe(0);
-    expect(readdirSync(home)).toEqual([]);
+    // The runtime itself may keep a cache there.
+    expect(existsSync(join(home, ".var"))).toBe(false);
   });
 });
 

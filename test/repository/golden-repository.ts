@@ -1,8 +1,8 @@
 // Unpacks the golden repositories and applies the damage of their variants (the legend is in index.json).
 
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, symlinkSync, truncateSync } from "node:fs";
-import { closeSync, unlinkSync, writeFileSync, writeSync } from "node:fs";
+import { mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
+import { closeSync, rmSync, symlinkSync, truncateSync, unlinkSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { goldensDir } from "../goldens-dir.ts";
@@ -130,4 +130,14 @@ export function applyOps(root: string, ops: readonly GoldenOp[]): void {
         break;
     }
   }
+}
+
+/** Every path below a directory, sorted. Bun's recursive readdir follows links into loops. */
+export function pathsBelow(root: string, folder = ""): string[] {
+  return readdirSync(join(root, folder), { withFileTypes: true })
+    .flatMap((entry) => {
+      const path = join(folder, entry.name);
+      return entry.isDirectory() ? [path, ...pathsBelow(root, path)] : [path];
+    })
+    .toSorted();
 }

@@ -1,12 +1,12 @@
 // goldens/repository: what fsck finds in whole and in damaged repositories, compared with what the reference found.
 
-import { lstatSync, readdirSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { type Finding, type FsckReport, findingMessage } from "../../../src/repository/fsck/finding.ts";
 import { checkRepository } from "../../../src/repository/fsck/fsck.ts";
 import { Repository } from "../../../src/repository/repository.ts";
-import { applyOps, type GoldenFsck, goldenRepositories, unpackRepository } from "../golden-repository.ts";
+import { applyOps, type GoldenFsck, goldenRepositories, pathsBelow, unpackRepository } from "../golden-repository.ts";
 
 // Kinds that the reference does not know.
 const OWN = new Set([
@@ -109,7 +109,5 @@ function comparableText(text: string): string {
 }
 
 function snapshot(root: string): [string, number][] {
-  return readdirSync(root, { recursive: true, encoding: "utf8" })
-    .toSorted()
-    .map((path) => [path, lstatSync(join(root, path)).mtimeMs]);
+  return pathsBelow(root).map((path) => [path, lstatSync(join(root, path)).mtimeMs]);
 }

@@ -1,18 +1,24 @@
 // goldens/repository: what a collection removes, compared with what the reference removed.
 
-import { lstatSync, readdirSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { collectGarbage } from "../../../src/repository/gc/collect.ts";
 import type { GcPlan } from "../../../src/repository/gc/plan.ts";
 import { Repository } from "../../../src/repository/repository.ts";
-import { applyOps, type GoldenVariant, goldenRepositories, unpackRepository } from "../golden-repository.ts";
+import {
+  applyOps,
+  type GoldenVariant,
+  goldenRepositories,
+  pathsBelow,
+  unpackRepository,
+} from "../golden-repository.ts";
 
 const removedPaths = (plan: GcPlan) =>
   [...plan.objects.map(({ path }) => path), ...plan.streams, ...plan.images].toSorted();
 
 const files = (root: string): string[] =>
-  readdirSync(root, { recursive: true, encoding: "utf8" })
+  pathsBelow(root)
     .filter((path) => !lstatSync(join(root, path)).isDirectory())
     .toSorted();
 
