@@ -1,9 +1,10 @@
 // `npm run test:goldens -- AREA...`: runs the suites that read these golden areas, with the data in COMPOSEFS_GOLDENS
-// (default: test/goldens). A suite belongs to an area when it calls goldensDir("AREA"). Without AREA: every area with a suite.
+// (default: test/goldens). A suite belongs to an area when it, or a module of the tests that it
+// imports, calls goldensDir("AREA"). Without AREA: every area with a suite.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const AREAS = ["fsverity", "erofs", "dumpfile", "tree", "repository", "oci", "cstor", "boot", "deploy"];
@@ -26,17 +27,28 @@ if (unknown.length > 0) {
   );
 }
 
-/** Test files by area, from the calls of goldensDir in them. */
+/** The areas that a file of the tests reads, by itself or through what it imports below test/. */
+function areasOf(file, seen = new Set()) {
+  if (seen.has(file)) return [];
+  seen.add(file);
+  const text = readFileSync(file, "utf8");
+  const own = [...text.matchAll(/goldensDir\(\s*["'](\w+)["']\s*\)/g)].map(([, area]) => area);
+  for (const area of own) {
+    if (!AREAS.includes(area)) stop(1, `test:goldens: ${relative(root, file)} reads the unknown area ${area}`);
+  }
+  const imported = [...text.matchAll(/from\s+["'](\.[^"']+\.ts)["']/g)].map(([, path]) => join(dirname(file), path));
+  const below = imported.filter((path) => path.startsWith(join(root, "test")));
+  return [...own, ...below.flatMap((path) => areasOf(path, seen))];
+}
+
+/** Test files by area. */
 function suites() {
   const byArea = new Map(AREAS.map((area) => [area, []]));
   for (const entry of readdirSync(join(root, "test"), { recursive: true, withFileTypes: true })) {
     if (!entry.isFile() || !entry.name.endsWith(".test.ts")) continue;
     const file = join(entry.parentPath ?? entry.path, entry.name);
     if (/[\\/](node_modules|interop|privileged|crash|runtimes)[\\/]/.test(file.slice(root.length))) continue;
-    for (const [, area] of readFileSync(file, "utf8").matchAll(/goldensDir\(\s*["'](\w+)["']\s*\)/g)) {
-      if (!byArea.has(area)) stop(1, `test:goldens: ${relative(root, file)} reads the unknown area ${area}`);
-      if (!byArea.get(area).includes(file)) byArea.get(area).push(file);
-    }
+    for (const area of new Set(areasOf(file))) byArea.get(area).push(file);
   }
   return byArea;
 }
