@@ -1,20 +1,10 @@
 // The `erofs-reader` interface of core.wit: canonical-ABI glue around the reader. How functions get their WIT names: ../index.ts.
 // An `option<enum>` argument arrives as two values: whether it is there, and the case.
 
-import { FailureCode, PAYLOAD, returnFailure, returnFailureBytes, returnOk } from "../abi/failure";
+import { FailureCode, PAYLOAD, returnFailure, returnOk } from "../abi/failure";
 import { freeIncoming } from "../abi/memory";
 import { giveCopy, returnArea, returnPair } from "../abi/return-area";
-import {
-  failureCode,
-  failureField,
-  failureLine,
-  failureMessage,
-  failureMessageLength,
-  failurePath,
-  failurePathLength,
-  refuse,
-  refuseMemory,
-} from "../erofs/failure";
+import { refuse, refuseMemory, returnRefusal } from "../erofs/failure";
 import { takeFinding } from "./check";
 import { Dump, newDump, resetDump, writeDump } from "./dump";
 import { MAX_NAME } from "./directory";
@@ -28,19 +18,6 @@ import { Records, newRecords, resetRecords, startNode, writeNode, writeRecords }
 
 @external("[export]composefs:core/erofs-reader@0.1.0", "[resource-new]reader")
 declare function newHandle(representation: usize): i32;
-
-/** The refusal that failure.ts holds, as the error case of a result or as `some` of an option, which look alike. */
-function refusal(): usize {
-  return returnFailureBytes(
-    failureCode,
-    failureLine,
-    failureField,
-    failurePath(),
-    failurePathLength,
-    failureMessage(),
-    failureMessageLength,
-  );
-}
 
 function wrongState(message: string): usize {
   return returnFailure(FailureCode.STATE, 0, "", message);
@@ -59,13 +36,13 @@ export function reader_reserve(self: usize, size: u64): usize {
   if (reader.state != State.NEW) return wrongState("the size of the image is given already");
   if (size > MAX_IMAGE) {
     refuse(FailureCode.LIMIT, "size", "an image of more than 3 GiB does not fit into the memory that WebAssembly has");
-    return refusal();
+    return returnRefusal();
   }
   // One byte more, so that an image of no bytes has an address too.
   reader.image.base = reader.arena.alloc(<usize>size + 1);
   if (reader.image.base == 0) {
     refuseMemory();
-    return refusal();
+    return returnRefusal();
   }
   reader.image.room = <u32>size;
   reader.state = State.FILLING;
@@ -108,7 +85,7 @@ export function reader_open(self: usize): usize {
   if (reader.state == State.NEW) return wrongState("the size of the image was not given");
   if (reader.state == State.FILLING) {
     if (image.size != image.room) return wrongState("the image is not complete");
-    if (!openImage(image)) return refusal();
+    if (!openImage(image)) return returnRefusal();
     reader.state = State.OPEN;
   }
   returnOk();
@@ -131,7 +108,7 @@ function load(reader: Reader, check: bool, repository: bool, collect: bool): boo
   reader.checkRepository = repository;
   reader.collect = collect;
   if (loadTree(reader)) return true;
-  failed = refusal();
+  failed = returnRefusal();
   return false;
 }
 
@@ -156,15 +133,15 @@ export function reader_check(self: usize, repository: i32): usize {
 }
 
 export function reader_nextFinding(self: usize): usize {
-  return takeFinding(changetype<Reader>(self)) ? refusal() : returnArea();
+  return takeFinding(changetype<Reader>(self)) ? returnRefusal() : returnArea();
 }
 
 export function reader_objects(self: usize, repository: i32): usize {
   const reader = changetype<Reader>(self);
   if (reader.digestSize == 0) return wrongState("the algorithm of the objects was not given");
   if (!load(reader, true, repository != 0, true)) return failed;
-  if (takeFinding(reader)) return refusal();
-  if (!sortObjects(reader)) return refusal();
+  if (takeFinding(reader)) return returnRefusal();
+  if (!sortObjects(reader)) return returnRefusal();
   reader.output = Output.OBJECTS;
   const area = returnOk();
   store<u64>(area + PAYLOAD, reader.digestCount);
@@ -177,7 +154,7 @@ export function reader_dump(self: usize): usize {
   if (reader.dump == 0) reader.dump = changetype<usize>(newDump(reader));
   if (reader.dump == 0) {
     refuseMemory();
-    return refusal();
+    return returnRefusal();
   }
   resetDump(changetype<Dump>(reader.dump));
   reader.output = Output.DUMP;
@@ -188,7 +165,7 @@ export function reader_tree(self: usize): usize {
   const reader = changetype<Reader>(self);
   if (!reader.loaded && !load(reader, false, false, false)) return failed;
   reader.records = startRecords(reader, reader.records);
-  if (reader.records == 0) return refusal();
+  if (reader.records == 0) return returnRefusal();
   reader.output = Output.RECORDS;
   return returnOk();
 }
@@ -217,7 +194,7 @@ export function reader_lookup(self: usize, path: usize, length: usize): usize {
     if (found == Found.NODE && !(keepName(reader, records) && startNode(reader, records))) found = Found.REFUSED;
   }
   freeIncoming(path, length);
-  if (found == Found.REFUSED) return refusal();
+  if (found == Found.REFUSED) return returnRefusal();
   if (found == Found.NODE) reader.output = Output.NODE;
   const area = returnOk();
   store<u8>(area + PAYLOAD, <u8>(found == Found.NODE));
@@ -253,7 +230,7 @@ function fill(reader: Reader): i32 {
 export function reader_pull(self: usize): usize {
   const reader = changetype<Reader>(self);
   const length = fill(reader);
-  if (length < 0) return refusal();
+  if (length < 0) return returnRefusal();
   const area = returnOk();
   giveCopy(PAYLOAD, reader.window, length);
   return area;
@@ -262,7 +239,7 @@ export function reader_pull(self: usize): usize {
 export function reader_pullWindow(self: usize): usize {
   const reader = changetype<Reader>(self);
   const length = fill(reader);
-  if (length < 0) return refusal();
+  if (length < 0) return returnRefusal();
   const area = returnOk();
   store<u32>(area + PAYLOAD, <u32>reader.window);
   store<u32>(area + PAYLOAD, length, 4);

@@ -1,25 +1,14 @@
 // The `erofs` interface of core.wit: canonical-ABI glue around the writer. Names: ../index.ts.
 // A record argument arrives flattened, one wasm value per field; enums and u32 are i32, u64 is i64.
 
-import { PAYLOAD, returnFailureBytes, returnOk } from "../abi/failure";
+import { PAYLOAD, returnOk } from "../abi/failure";
 import { freeIncoming } from "../abi/memory";
 import { returnArea, returnBlock, returnCopy, returnPair } from "../abi/return-area";
 import { readLines } from "../dumpfile/line";
 import { Tree, finishTree, freeTree, newTree, updateTree } from "../fsverity/tree";
 import { digestSize } from "../sha2/blocks";
 import { nextPiece } from "./emit";
-import {
-  FailureCode,
-  failureCode,
-  failureField,
-  failureLine,
-  failureMessage,
-  failureMessageLength,
-  failurePath,
-  failurePathLength,
-  refuse,
-  refuseMemory,
-} from "./failure";
+import { FailureCode, failureCode, refuse, refuseMemory, returnRefusal } from "./failure";
 import { imageSize, layOut } from "./layout";
 import { readRecords } from "./record";
 import { isNone } from "./tree";
@@ -65,15 +54,7 @@ export function writer_drop(self: Resource): void {
 /** The refusal that was set; the writer takes nothing more after it. */
 function failed(self: Resource): usize {
   if (self.writer != 0 && failureCode != FailureCode.STATE) changetype<Writer>(self.writer).phase = Phase.FAILED;
-  return returnFailureBytes(
-    failureCode,
-    failureLine,
-    failureField,
-    failurePath(),
-    failurePathLength,
-    failureMessage(),
-    failureMessageLength,
-  );
+  return returnRefusal();
 }
 
 function enter(self: Resource, phase: u8): bool {

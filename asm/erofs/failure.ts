@@ -1,7 +1,7 @@
 // The refusal that is being reported. Functions that can refuse answer false after calling one of these; the glue in
 // exports.ts reads it at once, so one refusal per module is enough.
 
-import { FailureCode } from "../abi/failure";
+import { FailureCode, returnFailureBytes } from "../abi/failure";
 
 export { FailureCode };
 
@@ -119,4 +119,17 @@ export function storeEscaped(to: usize, byte: u32): u32 {
   store<u8>(to + 2, hexDigit(byte >> 4));
   store<u8>(to + 3, hexDigit(byte & 15));
   return 4;
+}
+
+/** The refusal as the error case of a result, or as `some` of an option, which look alike: what exports.ts answers. */
+export function returnRefusal(): usize {
+  return returnFailureBytes(
+    failureCode,
+    failureLine,
+    failureField,
+    failurePath(),
+    failurePathLength,
+    failureMessage(),
+    failureMessageLength,
+  );
 }
