@@ -72,9 +72,10 @@ function spawn(command: string, args: string[], fd?: number): Run {
     encoding: "utf8",
     env: { ...process.env, LC_ALL: "C" },
   });
-  if (run.error)
+  // Deno gives an empty result when the descriptor is not open.
+  if (run.error || run.output === undefined)
     throw new ComposefsError("unsupported", `the command \`${command}\` cannot be run`, {
-      cause: run.error,
+      cause: run.error ?? "a descriptor that is not open",
       hint: `install the npm package koffi, or ${PACKAGES[command]}`,
     });
   return run;

@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import { complete, type RepositoryNames } from "../../src/cli/completion/candidates.ts";
 import { shellWords } from "../../src/cli/completion/shell-words.ts";
-import { COMPOSEFS, EXAMPLE, run, temporaryDirectory } from "./program.ts";
+import { COMPOSEFS, EXAMPLE, run, RUNTIME, temporaryDirectory } from "./program.ts";
 
 const directory = temporaryDirectory();
 const has = (shell: string) => {
@@ -89,7 +89,7 @@ describe("scripts", () => {
   it("bash: completes for real, tags of the repository too, past colons", async () => {
     const script = (await run(["completion", "bash"])).stdout;
     const ask = async (line: string) => {
-      const program = `composefs() { "${process.execPath}" "${COMPOSEFS}" "$@"; }
+      const program = `composefs() { ${RUNTIME.map((word) => `"${word}"`).join(" ")} "${COMPOSEFS}" "$@"; }
 ${script}
 COMP_LINE=$1 COMP_POINT=\${#1} COMP_WORDS=($1) COMP_CWORD=$((\${#COMP_WORDS[@]} - 1))
 [ "\${1: -1}" = ' ' ] && { COMP_WORDS+=(''); COMP_CWORD=$((COMP_CWORD + 1)); }
