@@ -1,8 +1,9 @@
 // Decoding of single zstd frames with what the runtime has: `node:zlib` (Node >= 22.15, Bun, for small frames Deno), else
-// fzstd (docs/spec/wasm-core.md, section 6.1). Frames come delimited by FrameWalker.
+// libzstd in WebAssembly (docs/spec/wasm-core.md, section 6.1). Frames come delimited by FrameWalker.
 
 import * as zlib from "node:zlib";
 import { ComposefsError } from "../error.ts";
+import type { WasmFrameStream } from "./zstd-wasm.ts";
 import { type FrameHeader, type FramePiece, FrameWalker, MAX_BLOCK } from "./zstd-frames.ts";
 
 /** The largest window that is accepted: 128 MiB, the limit of standard decoders. */
@@ -31,7 +32,7 @@ export interface ZstdDecompressOptions {
   maxWindow?: number;
   /** What is being decoded, for messages: "layer 2", "the body of stream X". */
   what?: string;
-  /** For tests: decode with fzstd also where the runtime has its own decoder. */
+  /** For tests: decode in WebAssembly also where the runtime has its own decoder. */
   portable?: boolean;
 }
 
@@ -164,55 +165,16 @@ async function decodeSmall(
       params: { [native.constants.ZSTD_d_windowLogMax as number]: 27 },
     });
   } else {
-    output = await decodePortable(header.singleSegment ? frame : shrinkWindow(frame, header.windowSize, bound), header);
+    const { decompressFrame } = await import("./zstd-wasm.ts");
+    output = await decompressFrame(frame, bound);
   }
   checkSize(header, output.length);
   return output;
 }
 
-async function decodePortable(frame: Uint8Array, header: FrameHeader): Promise<Uint8Array> {
-  const { decompress, Decompress } = await import("fzstd");
-  if (header.checksum && header.contentSize !== undefined) {
-    const output = decompress(frame);
-    await verifyChecksum(frame, output);
-    return output;
-  }
-  // In one call it would give an announced size even when the blocks hold less.
-  const pieces: Uint8Array[] = [];
-  new Decompress((piece) => void pieces.push(piece)).push(frame, true);
-  const output = pieces.length === 1 ? (pieces[0] as Uint8Array) : Buffer.concat(pieces);
-  if (header.checksum) await verifyChecksum(frame, output);
-  return output;
-}
-
-// fzstd allocates and, block by block, shifts the whole announced window. When all output is known to fit into less, the
-// same frame with a smaller window descriptor decodes equally and cheaply.
-function shrinkWindow(frame: Uint8Array, windowSize: number, bound: number): Uint8Array {
-  let exponent = 0;
-  while (2 ** (10 + exponent) < bound) exponent++;
-  if (2 ** (10 + exponent) >= windowSize) return frame;
-  const copy = frame.slice();
-  copy[5] = exponent << 3;
-  return copy;
-}
-
 function checkSize(header: FrameHeader, size: number): void {
   if (header.contentSize !== undefined && header.contentSize !== size)
     throw new ComposefsError("invalid", `zstd: a frame announces ${header.contentSize} bytes and holds ${size}`);
-}
-
-async function verifyChecksum(frame: Uint8Array, output: Uint8Array): Promise<void> {
-  const { createXXHash64 } = await import("hash-wasm");
-  const hash = await createXXHash64();
-  hash.init();
-  hash.update(output);
-  compareChecksum(hash.digest("binary"), frame.subarray(frame.length - 4));
-}
-
-// The digest is big-endian; the frame stores the low 32 bits in little-endian order.
-function compareChecksum(digest: Uint8Array, stored: Uint8Array): void {
-  for (let i = 0; i < 4; i++)
-    if (digest[7 - i] !== stored[i]) throw new ComposefsError("invalid", "zstd: a frame's content checksum is wrong");
 }
 
 interface StreamDecoder {
@@ -267,40 +229,26 @@ class NativeStream implements StreamDecoder {
 
 class PortableStream implements StreamDecoder {
   readonly #header: FrameHeader;
-  #decoder: import("fzstd").Decompress | undefined;
-  #hash: import("hash-wasm").IHasher | undefined;
-  #output: Uint8Array[] = [];
+  #decoder: WasmFrameStream | undefined;
   #size = 0;
-  // The last bytes of the frame so far: its checksum at the end.
-  #tail: Uint8Array = new Uint8Array(0);
 
   constructor(header: FrameHeader) {
     this.#header = header;
   }
 
   async *push(bytes: Uint8Array, last: boolean): AsyncGenerator<Uint8Array, void, undefined> {
-    if (!this.#decoder) {
-      const { Decompress } = await import("fzstd");
-      this.#decoder = new Decompress((output) => this.#output.push(output));
-      if (this.#header.checksum) {
-        const { createXXHash64 } = await import("hash-wasm");
-        this.#hash = await createXXHash64();
-        this.#hash.init();
-      }
-    }
-    this.#decoder.push(bytes, last);
-    if (this.#hash) this.#tail = Buffer.concat([this.#tail, bytes.subarray(-4)]).subarray(-4);
-    const output = this.#output;
-    this.#output = [];
-    for (const piece of output) {
+    this.#decoder ??= await (await import("./zstd-wasm.ts")).WasmFrameStream.open();
+    for (const piece of this.#decoder.push(bytes, last)) {
       this.#size += piece.length;
-      this.#hash?.update(piece);
-      if (piece.length > 0) yield piece;
+      yield piece;
     }
     if (!last) return;
     checkSize(this.#header, this.#size);
-    if (this.#hash) compareChecksum(this.#hash.digest("binary"), this.#tail);
+    this.destroy();
   }
 
-  destroy(): void {}
+  destroy(): void {
+    this.#decoder?.free();
+    this.#decoder = undefined;
+  }
 }

@@ -60,7 +60,7 @@ const decoder =
   };
 
 for (const portable of [true, false]) {
-  describe(portable ? "fzstd" : "the runtime's decoder, if it has one", () => {
+  describe(portable ? "WebAssembly" : "the runtime's decoder, if it has one", () => {
     const decode = decoder(portable);
 
     for (const [name, data] of [
@@ -152,6 +152,21 @@ for (const portable of [true, false]) {
       await expect(decode(head(0x00, 0x58, 0x07, 0, 0))).rejects.toMatchObject({ code: "invalid" });
     });
 
+    test("refuses at once a block whose matches are gigabytes", async () => {
+      const sequences = 30_000;
+      const block = Buffer.concat([
+        // One raw literal; every sequence: no literals, the last offset, the longest match with 16 bits of its own.
+        Buffer.from([0x08, 0x61, 0x80 + (sequences >> 8), sequences & 255, 0x54, 0, 0, 52]),
+        Buffer.alloc(2 * sequences, 0xff),
+        Buffer.of(1),
+      ]);
+      const header = (block.length << 3) | 5;
+      const data = Buffer.concat([head(0, 0x58, header & 255, (header >> 8) & 255, header >> 16), block]);
+      const begin = performance.now();
+      await expect(decode(data)).rejects.toMatchObject({ code: "invalid" });
+      expect(performance.now() - begin).toBeLessThan(1000);
+    });
+
     test("stops at a limit", async () => {
       const bomb = compress(new Uint8Array(4_000_000));
       await expect(zstdDecompress(bomb, 3_999_999, { portable, what: "a bomb" })).rejects.toMatchObject({
@@ -187,12 +202,12 @@ test("stored frames are valid, with run-length blocks where a block is one byte"
   );
 });
 
-test("the compressor does not need its input to stay", () => {
+test("the compressor does not need its input to stay", async () => {
   const compressor = zstdCompress();
   const buffer = new Uint8Array(10);
   const pieces: Uint8Array[] = [];
   for (let i = 0; i < 10; i++) pieces.push(...compressor.write(buffer.fill(i)));
   pieces.push(...compressor.end());
   const expected = Buffer.concat(Array.from({ length: 10 }, (_, i) => Buffer.alloc(10, i)));
-  return expect(zstdDecompress(Buffer.concat(pieces), 1000)).resolves.toEqual(expected);
+  expect(Buffer.compare(await zstdDecompress(Buffer.concat(pieces), 1000), expected)).toBe(0);
 });
