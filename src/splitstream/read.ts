@@ -74,7 +74,7 @@ export async function readSplitstream(
     objectRefs,
     streamRefs,
     namedRefs,
-    chunks: () => decodeBody(reader, fields.stream, objectRefs, what),
+    chunks: () => decodeBody(reader, fields.stream, objectRefs, fields.size, what),
   };
 }
 
@@ -210,6 +210,7 @@ async function* decodeBody(
   reader: PositionedReader,
   range: Range,
   objectRefs: readonly ObjectId[],
+  size: bigint,
   what: string,
 ): AsyncGenerator<Chunk, void, undefined> {
   const fail = (message: string) => new ComposefsError("invalid", `${what}: ${message}`);
@@ -226,6 +227,7 @@ async function* decodeBody(
   const head = new Uint8Array(8);
   const headView = view(head);
   let have = 0;
+  let external = 0;
   for await (const bytes of zstdDecompressFrames(compressed(), { what: `${what}: the body` })) {
     for (let at = 0; at < bytes.length; ) {
       if (left > 0n) {
@@ -248,6 +250,9 @@ async function* decodeBody(
       } else {
         const id = value < BigInt(objectRefs.length) ? objectRefs[Number(value)] : undefined;
         if (id === undefined) throw fail(`the body uses row ${value} of object_refs, which has ${objectRefs.length}`);
+        // Compressed, a record can take next to nothing: a small file could keep its reader busy for as long as it likes.
+        if (++external > size && external > objectRefs.length)
+          throw fail(`the body has more than ${size} objects, the whole stream announces ${size} bytes`);
         yield { kind: "external", id };
       }
     }

@@ -160,6 +160,7 @@ describe("refused", () => {
       file({ body: storedFrame(number(-(2n ** 63n))) }),
       /9223372036854775808 bytes before/,
     ],
+    ["more objects than the stream has bytes", file({ body: storedFrame(new Uint8Array(32)) }), /more than 3 objects/],
     ["a window over 128 MiB", file({ body: Buffer.from("28b52ffd0089010000", "hex") }), /too much memory/],
   ];
   for (const [name, bytes, message] of cases)
