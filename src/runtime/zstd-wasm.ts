@@ -33,13 +33,13 @@ let loading: Promise<Exports> | undefined;
 
 async function load(): Promise<Exports> {
   let exports: unknown;
-  const decoder = new ZSTDDecoder();
-  const instantiated = decoder._init;
-  decoder._init = (result) => {
-    exports = result.instance.exports;
-    instantiated(result);
-  };
-  await decoder.init();
+  class Decoder extends ZSTDDecoder {
+    override _init = (result: { instance: { exports: unknown } }) => {
+      super._init(result);
+      exports = result.instance.exports;
+    };
+  }
+  await new Decoder().init();
   return exports as Exports;
 }
 
