@@ -9,7 +9,7 @@ export type { MeasuredFile, MeasureOptions } from "./core/measure.ts";
 export { measureFile } from "./core/measure.ts";
 export type { ErrorCode, ErrorDetails } from "./error.ts";
 export { ComposefsError } from "./error.ts";
-export type { Finding, ImageInput, ReadOptions } from "./core/erofs-read.ts";
+export type { Finding, ImageDumpForm, ImageInput, ReadOptions } from "./core/erofs-read.ts";
 export type { CheckImageOptions, ImageCheck } from "./image/check.ts";
 export { checkImage } from "./image/check.ts";
 export type { DumpImageOptions } from "./image/dump.ts";

@@ -1,16 +1,28 @@
-// The canonical dump text of an image (docs/spec/erofs.md, 17.7). A line becomes a list of pieces that point into the image;
+// The dump text of an image: canonical (docs/spec/erofs.md, 17.7), or as the C tools print it (docs/spec/dumpfile.md, 6). A line
+// becomes a list of pieces that point into the image;
 // writing a window goes through the pieces and can stop anywhere, so lines of any length need no memory of their own.
 
 import { refuseMemory, storeEscaped } from "../erofs/failure";
 import { writeHex } from "../erofs/hex";
 import { BLOCK } from "./image";
-import { BLOCK_DEVICE, CHAR, CHUNK_BASED, DIRECTORY, Inode, REGULAR, SYMLINK, TYPE_MASK, typeOf } from "./inode";
-import { keepXattrs, keptCount, keptName, keptNameLength, sortKept } from "./kept-xattrs";
-import { digestOf, redirectLength, redirectOf, targetOf } from "./leaf";
+import {
+  BLOCK_DEVICE,
+  CHAR,
+  CHUNK_BASED,
+  DIRECTORY,
+  Inode,
+  REGULAR,
+  SYMLINK,
+  TYPE_MASK,
+  readInode,
+  typeOf,
+} from "./inode";
+import { keepXattrs, keptCount, keptName, keptNameLength, sortKept, sortKeptLocalFirst } from "./kept-xattrs";
+import { OPAQUE_MARKERS, digestOf, redirectLength, redirectOf, targetOf } from "./leaf";
 import { Named, Reader } from "./reader";
 import { Event, Walk, nextEvent } from "./walk";
 import { prefixLength, prefixOf } from "./xattr-names";
-import { Xattr, xattrIn } from "./xattrs";
+import { Xattr, readXattrs, xattrIn } from "./xattrs";
 
 /** How the bytes of a piece are written. */
 namespace Form {
@@ -43,6 +55,11 @@ const NEWLINE: usize = MARKS + 3;
 @unmanaged
 export class Dump {
   walk: Walk;
+  /**
+   * As the C tools print it: the stored size of directories, all fields of the file on the lines of its further names, shared
+   * xattrs last, and the opaque markers of directories with whiteouts.
+   */
+  isC: bool;
   pieces: usize;
   pieceRoom: u32;
   pieceCount: u32;
@@ -68,7 +85,8 @@ export function newDump(reader: Reader): Dump {
 }
 
 /** Starts again. */
-export function resetDump(dump: Dump): void {
+export function resetDump(dump: Dump, isC: bool): void {
+  dump.isC = isC;
   dump.walk.started = false;
   dump.pieceCount = 0;
   dump.current = 0;
@@ -208,13 +226,25 @@ function makeLine(reader: Reader, dump: Dump, event: i32): bool {
   const walk = dump.walk;
   if (walk.pathLength == 0) put(dump, "/");
   else if (!add(reader, dump, Form.FIELD, walk.path, walk.pathLength)) return false;
-  if (event == Event.LINK) return addLink(reader, dump, walk.record);
-  return addNode(reader, dump, reader.inode) && addXattrs(reader, dump);
+  if (event != Event.LINK) return addNode(reader, dump, false) && addXattrs(reader, dump);
+  if (!dump.isC) return addLink(reader, dump, walk.record);
+  if (!readInode(reader.image, walk.record.nid, reader.inode)) return false;
+  if (!readXattrs(reader.image, reader.inode, reader.xattrs)) return false;
+  walk.isWhiteout = false;
+  walk.removed = 0;
+  return addNode(reader, dump, true) && addXattrs(reader, dump);
 }
 
 /** ` 0 @120000 - - - - 0.0 FIRSTPATH - -` */
 function addLink(reader: Reader, dump: Dump, first: Named): bool {
   put(dump, " 0 @120000 - - - - 0.0 ");
+  if (!addPath(reader, dump, first)) return false;
+  put(dump, " - -\n");
+  return addText(reader, dump);
+}
+
+/** The path of a first name. */
+function addPath(reader: Reader, dump: Dump, first: Named): bool {
   if (!addText(reader, dump)) return false;
   let components: u32 = 0;
   for (let name = first; changetype<usize>(name.parent) != 0; name = name.parent) components++;
@@ -229,16 +259,17 @@ function addLink(reader: Reader, dump: Dump, first: Named): bool {
     changetype<Piece>(piece).length = name.nameLength;
     piece -= PIECE_SIZE;
   }
-  put(dump, " - -\n");
-  return addText(reader, dump);
+  return true;
 }
 
-/** SIZE to DIGEST. */
-function addNode(reader: Reader, dump: Dump, inode: Inode): bool {
+/** SIZE to DIGEST of the inode that was read. On the line of a further name the first one is the payload. */
+function addNode(reader: Reader, dump: Dump, isLink: bool): bool {
+  const inode = reader.inode;
   const isWhiteout = dump.walk.isWhiteout;
   const type = isWhiteout ? CHAR : typeOf(inode);
   put(dump, " ");
-  putField(dump, type == DIRECTORY ? 0 : inode.size);
+  putField(dump, type == DIRECTORY && !dump.isC ? 0 : inode.size);
+  if (isLink) put(dump, "@");
   putNumber(dump, type | (inode.mode & ~TYPE_MASK), 8);
   put(dump, " ");
   putField(dump, inode.nlink);
@@ -249,7 +280,11 @@ function addNode(reader: Reader, dump: Dump, inode: Inode): bool {
   putNumber(dump, inode.mtimeSec < 0 ? 0 - <u64>inode.mtimeSec : <u64>inode.mtimeSec, 10);
   put(dump, ".");
   putField(dump, inode.nsec);
-  if (type == SYMLINK) {
+  if (isLink) {
+    if (!addPath(reader, dump, dump.walk.record)) return false;
+    if (type != REGULAR) put(dump, " - -");
+    else if (!(inode.layout == CHUNK_BASED ? addDigest(reader, dump) : addContent(reader, dump, inode))) return false;
+  } else if (type == SYMLINK) {
     if (!addField(reader, dump, targetOf(inode), <u32>inode.size)) return false;
     put(dump, " - -");
   } else if (type == REGULAR) {
@@ -271,6 +306,11 @@ function addExternal(reader: Reader, dump: Dump): bool {
   const redirect = redirectOf(reader.xattrs);
   if (redirect == 0) put(dump, "-");
   else if (!addField(reader, dump, redirect, redirectLength)) return false;
+  return addDigest(reader, dump);
+}
+
+/** No content, and the digest. */
+function addDigest(reader: Reader, dump: Dump): bool {
   put(dump, " - ");
   const digest = digestOf(reader.xattrs);
   if (digest == 0) {
@@ -281,7 +321,13 @@ function addExternal(reader: Reader, dump: Dump): bool {
 }
 
 function addInline(reader: Reader, dump: Dump, inode: Inode): bool {
-  put(dump, "- ");
+  put(dump, "-");
+  return addContent(reader, dump, inode);
+}
+
+/** The content, and no digest. */
+function addContent(reader: Reader, dump: Dump, inode: Inode): bool {
+  put(dump, " ");
   const size = <u32>inode.size;
   if (size == 0) put(dump, "-");
   else if (inode.blockCount == 0) {
@@ -297,9 +343,11 @@ function addInline(reader: Reader, dump: Dump, inode: Inode): bool {
 
 function addXattrs(reader: Reader, dump: Dump): bool {
   if (reader.xattrs.count != 0) {
-    const kept = keepXattrs(reader.xattrs, dump.walk.removed);
+    const removed = dump.isC ? dump.walk.removed & ~OPAQUE_MARKERS : dump.walk.removed;
+    const kept = keepXattrs(reader.xattrs, removed);
     if (kept == 0) return false;
-    if (keptCount > 1) sortKept(reader.xattrs);
+    if (keptCount > 1 && dump.isC) sortKeptLocalFirst(reader.xattrs, reader.inode);
+    else if (keptCount > 1) sortKept(reader.xattrs);
     for (let i: u32 = 0; i < keptCount; i++) if (!addXattr(reader, dump, xattrIn(kept, i))) return false;
   }
   return add(reader, dump, Form.TEXT, NEWLINE, 1);

@@ -15,6 +15,7 @@ import { sortObjects, writeObjects } from "./objects";
 import { Output, Reader, State, dropReader, newReader } from "./reader";
 import { RECORD_ROOM } from "./record-window";
 import { Records, newRecords, resetRecords, startNode, writeNode, writeRecords } from "./records";
+import { selectName } from "./selection";
 
 @external("[export]composefs:core/erofs-reader@0.1.0", "[resource-new]reader")
 declare function newHandle(representation: usize): i32;
@@ -148,7 +149,18 @@ export function reader_objects(self: usize, repository: i32): usize {
   return area;
 }
 
-export function reader_dump(self: usize): usize {
+/** Case of the enum `dump-form`. */
+const C_FORM: i32 = 1;
+
+export function reader_select(self: usize, name: usize, length: usize): usize {
+  const reader = changetype<Reader>(self);
+  const selected = selectName(reader, name, <u32>length);
+  freeIncoming(name, length);
+  reader.output = Output.NOTHING;
+  return selected ? returnOk() : returnRefusal();
+}
+
+export function reader_dump(self: usize, form: i32): usize {
   const reader = changetype<Reader>(self);
   if (!reader.loaded && !load(reader, false, false, false)) return failed;
   if (reader.dump == 0) reader.dump = changetype<usize>(newDump(reader));
@@ -156,7 +168,7 @@ export function reader_dump(self: usize): usize {
     refuseMemory();
     return returnRefusal();
   }
-  resetDump(changetype<Dump>(reader.dump));
+  resetDump(changetype<Dump>(reader.dump), form == C_FORM);
   reader.output = Output.DUMP;
   return returnOk();
 }

@@ -1,6 +1,7 @@
 // The xattrs of the tree, out of those of the image (docs/spec/erofs.md, 17.6): what the writer put in is dropped, what it
 // escaped is unescaped.
 
+import { Inode } from "./inode";
 import { compareNames, Meaning, OVERLAY_LENGTH, TRUSTED_INDEX } from "./xattr-names";
 import { Xattr, XattrList, hasMarkerValue, makeSortRoom, sortXattrs, xattrAt } from "./xattrs";
 
@@ -27,6 +28,28 @@ export function keepXattrs(list: XattrList, removed: u32): usize {
     store<u32>(kept + (<usize>(keptCount++) << 2), <u32>changetype<usize>(xattr));
   }
   return kept;
+}
+
+/** Sorts what `keepXattrs` answered as the C tools print them: those that only this inode has by name, then the shared ones. */
+export function sortKeptLocalFirst(list: XattrList, inode: Inode): void {
+  localStart = inode.xattrs;
+  localEnd = inode.xattrs + inode.xattrSize;
+  sortXattrs(list, keptCount, compareLocalFirst);
+}
+
+let localStart: usize = 0;
+let localEnd: usize = 0;
+
+@inline
+function isShared(xattr: Xattr): bool {
+  return xattr.entry < localStart || xattr.entry >= localEnd;
+}
+
+function compareLocalFirst(a: usize, b: usize): i32 {
+  const first = isShared(changetype<Xattr>(a));
+  const second = isShared(changetype<Xattr>(b));
+  if (first != second) return first ? 1 : -1;
+  return compareUnescaped(a, b);
 }
 
 /** Sorts what `keepXattrs` answered by name. */

@@ -125,11 +125,13 @@ export function isMarked(image: Image, list: XattrList): bool {
 /** Meanings, as a bit set, of the markers that reading takes away from an escaped whiteout. */
 export const WHITEOUT_MARKERS: u32 = (1 << Meaning.WHITEOUT_TRUSTED) | (1 << Meaning.WHITEOUT_USER);
 
+/** Those of the two opaque markers. */
+export const OPAQUE_MARKERS: u32 = (1 << Meaning.OPAQUE_TRUSTED) | (1 << Meaning.OPAQUE_USER);
+
 /** Meanings, as a bit set, of the markers that reading takes away from a directory with escaped whiteouts. */
 export function directoryMarkers(image: Image): u32 {
   const whiteouts: u32 = (1 << Meaning.WHITEOUTS_TRUSTED) | (1 << Meaning.WHITEOUTS_USER);
-  const opaque: u32 = (1 << Meaning.OPAQUE_TRUSTED) | (1 << Meaning.OPAQUE_USER);
-  return image.version == 0 ? whiteouts : whiteouts | opaque;
+  return image.version == 0 ? whiteouts : whiteouts | OPAQUE_MARKERS;
 }
 
 /** Whether a name is one of the 256 names `00`..`ff` of stubs. */

@@ -46,6 +46,8 @@ export class LinkRecord extends Named {
   count: u32;
   /** Position among the leaves in the order of the tree, set by the walk that writes records. */
   number: u32;
+  /** The last walk that came to it; to that walk `Named` is the first name, also if it leaves some out. */
+  walk: u32;
   next: LinkRecord;
 }
 
@@ -135,6 +137,10 @@ export class Reader {
   digestRoom: u32;
   digestCount: u32;
   digestsGiven: u32;
+
+  /** Names of the root that walks are restricted to (selection.ts), and the number of walks so far. */
+  selection: usize;
+  walks: u32;
 
   /** State of lookup.ts, dump.ts and records.ts, made when first needed, and the window that they fill. */
   lookup: usize;

@@ -6,7 +6,8 @@ import { DIRECTORY_ENTRY, Step } from "./directory";
 import { hasStubs } from "./image";
 import { readInode } from "./inode";
 import { WHITEOUT_MARKERS, directoryMarkers, isNativeWhiteout, looksLikeWhiteout } from "./leaf";
-import { DirectoryFlag, DirectoryRecord, Frame, Named, Reader, VISITED, frameAt, topFrame } from "./reader";
+import { DirectoryFlag, DirectoryRecord, Frame, LinkRecord, Named, Reader, VISITED, frameAt, topFrame } from "./reader";
+import { isSelected } from "./selection";
 import { readXattrs } from "./xattrs";
 
 /** What the walk has come to. */
@@ -52,7 +53,7 @@ export function nextEvent(reader: Reader, walk: Walk): i32 {
       continue;
     }
     const event = visit(reader, walk, frame);
-    // A stub is no entry of the tree.
+    // A stub is no entry of the tree, and what is not selected none of the walk.
     if (event != Event.END) return event;
   }
   return Event.END;
@@ -60,6 +61,7 @@ export function nextEvent(reader: Reader, walk: Walk): i32 {
 
 function startWalk(reader: Reader, walk: Walk): i32 {
   walk.started = true;
+  reader.walks++;
   reader.depth = 0;
   if (!readInode(reader.image, reader.image.root, reader.inode)) return Event.REFUSED;
   walk.name = 0;
@@ -70,13 +72,14 @@ function startWalk(reader: Reader, walk: Walk): i32 {
 }
 
 function visit(reader: Reader, walk: Walk, frame: Frame): i32 {
+  if (reader.depth == 1 && !isSelected(reader, frame.name, frame.nameLength)) return Event.END;
   const found = load<u32>(reader.inodes + (<usize>frame.child << 2));
   const inode = reader.inode;
   walk.parent = frame.record;
   walk.name = frame.name;
   walk.nameLength = frame.nameLength;
   walk.record = changetype<Named>(found == VISITED ? <usize>0 : <usize>found);
-  if (frame.type != DIRECTORY_ENTRY && found != VISITED && !isFirstName(walk.record, frame)) {
+  if (frame.type != DIRECTORY_ENTRY && found != VISITED && !isFirstName(reader, changetype<LinkRecord>(walk.record), frame)) {
     return appendName(reader, walk, frame.pathLength) ? Event.LINK : Event.REFUSED;
   }
   if (!readInode(reader.image, frame.child, inode)) return Event.REFUSED;
@@ -90,9 +93,14 @@ function visit(reader: Reader, walk: Walk, frame: Frame): i32 {
   return Event.LEAF;
 }
 
-@inline
-function isFirstName(record: Named, frame: Frame): bool {
-  return record.name == frame.name && changetype<usize>(record.parent) == changetype<usize>(frame.record);
+/** Whether the walk has come to no other name of the leaf; if so, this is the first from now on. */
+function isFirstName(reader: Reader, record: LinkRecord, frame: Frame): bool {
+  if (record.walk == reader.walks) return false;
+  record.walk = reader.walks;
+  record.parent = frame.record;
+  record.name = frame.name;
+  record.nameLength = frame.nameLength;
+  return true;
 }
 
 function enter(reader: Reader, walk: Walk, record: DirectoryRecord): i32 {

@@ -55,6 +55,14 @@ export interface Finding {
   readonly message: string;
 }
 
+/**
+ * - `canonical`: lossless, and a function of the tree alone (docs/spec/erofs.md, 17.7).
+ * - `c`: as `composefs-info dump` of the C tools prints it (docs/spec/dumpfile.md, 6): directories have the size that they have in
+ *   the image, the further names of a file repeat all its fields, shared xattrs come last, and the marks that the writer puts on
+ *   directories with whiteouts are shown.
+ */
+export type ImageDumpForm = "canonical" | "c";
+
 /** Bytes that one call of `read` is asked for: it cannot do more than 2 GiB. */
 const READ_BYTES = 1 << 26;
 
@@ -145,9 +153,14 @@ export class ErofsReader implements Disposable {
     return Number(this.#call((reader) => reader.objects(repository)));
   }
 
-  /** Validates the image, and starts its canonical dump text (docs/spec/erofs.md, 17.7). */
-  dump(): void {
-    this.#call((reader) => reader.dump());
+  /** Restricts dumps and trees to an entry of the root, or, called again, to several. What is validated is the whole image. */
+  select(name: ByteString): void {
+    this.#call((reader) => reader.select(fromByteString(name)));
+  }
+
+  /** Validates the image, and starts its dump text. */
+  dump(form: ImageDumpForm = "canonical"): void {
+    this.#call((reader) => reader.dump(form));
   }
 
   /** Validates the image, and starts its tree as records (asm/erofs-read/records.ts). */
