@@ -67,6 +67,7 @@ export interface GlobalOptions {
   readonly system: boolean;
   readonly hash: Algorithm | undefined;
   readonly erofsVersion: FormatVersion | undefined;
+  readonly noRepo: boolean;
   readonly requireVerity: boolean;
   readonly noUpgrade: boolean;
   /** Longest wait for a lock in milliseconds; as long as it takes when undefined. */

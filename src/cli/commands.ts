@@ -12,6 +12,7 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ["images", async () => (await import("./commands/images.ts")).images],
   ["image-objects", async () => (await import("./commands/image-objects.ts")).imageObjects],
   ["import-image", async () => (await import("./commands/import-image.ts")).importImage],
+  ["compute-id", async () => (await import("./commands/compute-id.ts")).computeId],
   ["dump-files", async () => (await import("./commands/dump-files.ts")).dumpFiles],
   ["mount", async () => (await import("./commands/mount.ts")).mount],
   ["gc", async () => (await import("./commands/gc.ts")).gc],

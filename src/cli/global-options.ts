@@ -23,6 +23,10 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
     choices: ["0", "1", "2"],
     description: "write images of this format in place of the repository's default",
   },
+  {
+    name: "no-repo",
+    description: "use no repository: for commands that can do without, their hash is --hash or sha512",
+  },
   { name: "require-verity", description: "refuse a repository that does not insist on fs-verity" },
   { name: "no-upgrade", description: "do not write a missing meta.json" },
   ...LOCK_OPTIONS,

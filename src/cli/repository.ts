@@ -2,6 +2,7 @@
 
 import type * as library from "../index.ts";
 import type { Context } from "./command.ts";
+import { UsageError } from "./failure.ts";
 
 /** What a command needs of the repository. */
 export interface RepositoryWish {
@@ -13,7 +14,8 @@ export interface RepositoryWish {
 
 /** Opens it; the caller disposes it. */
 export async function openRepository(context: Context, wish: RepositoryWish = {}): Promise<library.Repository> {
-  const { repo, user, system, hash, erofsVersion, requireVerity, noUpgrade } = context.global;
+  const { repo, user, system, hash, erofsVersion, requireVerity, noUpgrade, noRepo } = context.global;
+  if (noRepo) throw new UsageError("this command needs a repository", "leave --no-repo out");
   const { defaultRepositoryPath, ensureDefaultRepository } = await import("../repository/default-repository.ts");
   const { SYSTEM_REPOSITORY } = await import("../repository/location.ts");
   const { Repository } = await import("../repository/repository.ts");

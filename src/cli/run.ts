@@ -118,6 +118,7 @@ function globalOptions(options: OptionValues): GlobalOptions {
     system: options.has("system"),
     hash: textOf(options, "hash") as Algorithm | undefined,
     erofsVersion: version === undefined ? undefined : (Number(version) as FormatVersion),
+    noRepo: options.has("no-repo"),
     requireVerity: options.has("require-verity"),
     noUpgrade: options.has("no-upgrade"),
     waitMs: lockTimeout(textOf(options, "wait"), options.has("no-wait")),

@@ -105,9 +105,15 @@ const scratch = new Map<string, TreeHasher>();
  *
  * @param fd a file open for reading; its position is neither used nor changed
  * @param size the file's size if it is known: a file of another size is an error then
+ * @param read reads up to `length` bytes at a position into the target; for descriptors that `node:fs` does not know
  * @throws ComposefsError `io` if reading fails or the file is shorter than `size`
  */
-export function fsverityFile(algorithm: Algorithm, fd: number, size?: number): ObjectId {
+export function fsverityFile(
+  algorithm: Algorithm,
+  fd: number,
+  size?: number,
+  read: (fd: number, target: Uint8Array, length: number, position: number) => number = readAt,
+): ObjectId {
   const chosen = backend(algorithm, size ?? 0);
   const key = `${chosen.name} ${algorithm}`;
   const hasher = scratch.get(key) ?? chosen.newHasher(algorithm);
@@ -117,7 +123,7 @@ export function fsverityFile(algorithm: Algorithm, fd: number, size?: number): O
   while (position !== size) {
     const window = hasher.window(1);
     const length = Math.min(window.length, (size ?? Infinity) - position);
-    const n = readAt(fd, window, length, position);
+    const n = read(fd, window, length, position);
     if (n === 0) break;
     hasher.advance(n);
     position += n;

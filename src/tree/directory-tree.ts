@@ -1,0 +1,24 @@
+// From a directory to the tree of a container image: scan, then transform (docs/spec/tree.md, section 4).
+
+import { containerTransform } from "./container-transform.ts";
+import { scanDirectory, type ScannedTree, type ScanOptions } from "./scan/scan.ts";
+import type { XattrMode } from "./xattr-filter.ts";
+
+/** Options of {@link directoryTree}. */
+export interface DirectoryTreeOptions extends ScanOptions {
+  /** Whether the directory becomes a container root, as any machine would have it; true when left out. */
+  readonly containerRoot?: boolean | undefined;
+  /** Which xattrs a container root keeps; `allowlist-only` when left out. */
+  readonly xattrMode?: XattrMode | undefined;
+}
+
+/**
+ * Scans a directory and makes it a container root.
+ *
+ * @throws ComposefsError as {@link scanDirectory}; `invalid` when it has no `/usr`
+ */
+export async function directoryTree(path: string, options: DirectoryTreeOptions = {}): Promise<ScannedTree> {
+  const scanned = await scanDirectory(path, options);
+  if (options.containerRoot !== false) containerTransform(scanned.root, options.xattrMode);
+  return scanned;
+}

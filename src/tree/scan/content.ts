@@ -1,0 +1,37 @@
+// Digests of file contents while a directory is scanned (docs/spec/tree.md, section 2), on the thread that calls.
+
+import type { Algorithm, ObjectId } from "../../bytes/algorithm.ts";
+import { fsverityDigest, fsverityFile } from "../../core/fsverity.ts";
+import { ComposefsError } from "../../error.ts";
+import { scanCalls } from "../../runtime/scan-calls.ts";
+
+/** Files up to this size are read in one call, which also shows whether they have grown. */
+const WHOLE = 256 << 10;
+
+let area: Buffer | undefined;
+
+/** What makes a file that others write to while it is read an error instead of a digest of something that never was. */
+export function changedError(): ComposefsError {
+  return new ComposefsError("io", "the file was changed while it was read", {
+    hint: "run the command again when nothing writes to the directory, or scan a snapshot of it",
+  });
+}
+
+/** The whole content of a file that is at most 256 KiB long. Valid until the next call. */
+export function readWhole(fd: number, size: number): Uint8Array {
+  area ??= Buffer.alloc(WHOLE + 1);
+  const { read } = scanCalls();
+  let length = 0;
+  for (let n = 1; n > 0 && length <= size; length += n) {
+    n = read(fd, length === 0 ? area : area.subarray(length), size + 1 - length, length);
+  }
+  if (length !== size) throw changedError();
+  return area.subarray(0, size);
+}
+
+/** The fs-verity digests of an open file, one for each algorithm. */
+export function contentDigests(fd: number, size: number, algorithms: readonly Algorithm[]): ObjectId[] {
+  if (size > WHOLE) return algorithms.map((algorithm) => fsverityFile(algorithm, fd, size, scanCalls().read));
+  const content = readWhole(fd, size);
+  return algorithms.map((algorithm) => fsverityDigest(algorithm, content));
+}
