@@ -13,6 +13,7 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ["image-objects", async () => (await import("./commands/image-objects.ts")).imageObjects],
   ["import-image", async () => (await import("./commands/import-image.ts")).importImage],
   ["compute-id", async () => (await import("./commands/compute-id.ts")).computeId],
+  ["create-dumpfile", async () => (await import("./commands/create-dumpfile.ts")).createDumpfile],
   ["dump-files", async () => (await import("./commands/dump-files.ts")).dumpFiles],
   ["mount", async () => (await import("./commands/mount.ts")).mount],
   ["gc", async () => (await import("./commands/gc.ts")).gc],

@@ -1,7 +1,8 @@
 // `composefs compute-id PATH`: the image id of a directory
 
-import type { Command } from "../command.ts";
+import type { Command, Context } from "../command.ts";
 import { directoryAlgorithm, directoryOptions, DIRECTORY_OPTIONS } from "../directory-options.ts";
+import { UsageError } from "../failure.ts";
 
 export const computeId: Command = {
   name: "compute-id",
@@ -10,19 +11,39 @@ export const computeId: Command = {
     "The hash is that of --hash, else the repository's, else sha512; the format that of --erofs-version, else 1. " +
     "Run it as root: others do not see trusted.* xattrs, and may not read every file.",
   arguments: [{ name: "PATH", description: "the directory, usually a root file system", completes: "directory" }],
-  options: DIRECTORY_OPTIONS,
+  options: [
+    ...DIRECTORY_OPTIONS,
+    { name: "all-variants", description: "the ids of every hash and format, from one reading of the directory" },
+  ],
   examples: [
     { line: "compute-id ./rootfs", says: "the id that create-image would store it under" },
     { line: "compute-id --hash sha256 --erofs-version 2 ./rootfs", says: "that of another hash and format" },
+    { line: "compute-id --all-variants ./rootfs", says: "which variant is the id that somebody else has?" },
   ],
   async run(context) {
     const { args, global, out } = context;
     const [path = ""] = args;
+    if (context.flag("all-variants")) return allVariants(context, path);
     const algorithm = await directoryAlgorithm(context);
     const version = global.erofsVersion ?? 1;
     const { computeDirectoryId } = await import("../../image/directory-id.ts");
     const id = await computeDirectoryId(path, { ...directoryOptions(context), algorithm, version });
     if (global.json) await out.json({ path, id, format: version, algorithm });
     else await out.line(id);
+    return undefined;
   },
 };
+
+async function allVariants(context: Context, path: string): Promise<void> {
+  const { hash, erofsVersion, json } = context.global;
+  if (hash !== undefined || erofsVersion !== undefined) {
+    throw new UsageError("--all-variants leaves nothing to choose", "leave --hash and --erofs-version out");
+  }
+  const { computeAllDirectoryIds } = await import("../../image/directory-id.ts");
+  const ids = await computeAllDirectoryIds(path, directoryOptions(context));
+  if (json) {
+    await context.out.json({ path, variants: ids.map(({ version, ...rest }) => ({ ...rest, format: version })) });
+    return;
+  }
+  for (const { algorithm, version, id } of ids) await context.out.line(`${algorithm} v${version} ${id}`);
+}
