@@ -57,6 +57,8 @@ export type { Tag } from "./oci/tags.ts";
 export { findTag, listTags, tagImage, untagImage } from "./oci/tags.ts";
 export type { ProgressEvent, ProgressKind, ProgressListener } from "./progress.ts";
 export { defaultRepositoryPath, ensureDefaultRepository } from "./repository/default-repository.ts";
+export type { CreatedImage, CreateImageOptions } from "./repository/create-image.ts";
+export { createImage } from "./repository/create-image.ts";
 export type { BackingPath } from "./repository/dump-files.ts";
 export { backingPaths, dumpFiles } from "./repository/dump-files.ts";
 export { imageObjectLines, imageObjects } from "./repository/image-objects.ts";

@@ -12,6 +12,7 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ["images", async () => (await import("./commands/images.ts")).images],
   ["image-objects", async () => (await import("./commands/image-objects.ts")).imageObjects],
   ["import-image", async () => (await import("./commands/import-image.ts")).importImage],
+  ["create-image", async () => (await import("./commands/create-image.ts")).createImage],
   ["compute-id", async () => (await import("./commands/compute-id.ts")).computeId],
   ["create-dumpfile", async () => (await import("./commands/create-dumpfile.ts")).createDumpfile],
   ["dump-files", async () => (await import("./commands/dump-files.ts")).dumpFiles],

@@ -1,9 +1,7 @@
 // From stored layers to the EROFS image (docs/spec/oci.md, section 7).
 
 import type { ObjectId } from "../bytes/algorithm.ts";
-import type { FormatVersion } from "../core/erofs.ts";
-import { ComposefsError, throwIfAborted } from "../error.ts";
-import { writeImage } from "../image/write.ts";
+import { throwIfAborted } from "../error.ts";
 import type { Repository } from "../repository/repository.ts";
 import { containerTransform } from "../tree/container-transform.ts";
 import type { Directory } from "../tree/node.ts";
@@ -53,27 +51,4 @@ export async function buildTree(
 /** What a layer is called in messages. */
 export function layerName(index: number, count: number, digest: Digest): string {
   return `layer ${index + 1} of ${count} (${digest})`;
-}
-
-/**
- * Writes the image of a tree as an object. Links nothing.
- *
- * @returns the image id
- */
-export async function storeImage(repository: Repository, tree: Directory, version: FormatVersion): Promise<ObjectId> {
-  const sink = repository.newObject();
-  let id: ObjectId;
-  try {
-    ({ id } = writeImage(tree, { version, algorithm: repository.algorithm, dialect: "rs" }, (chunk) =>
-      sink.write(chunk),
-    ));
-  } catch (error) {
-    sink.abort();
-    throw error;
-  }
-  const stored = sink.commit();
-  if (stored.id !== id) {
-    throw new ComposefsError("internal", `the image was computed as ${id} but stored as ${stored.id}`, { digest: id });
-  }
-  return id;
 }

@@ -1,8 +1,8 @@
 // The system calls of a directory scan, by way of koffi: entries relative to an open directory, names as bytes, times to the
 // nanosecond, xattrs (docs/spec/tree.md, sections 2 and 7). `node:fs` has none of that on all runtimes. The descriptors belong
-// to these calls: Deno's `node:fs` does not know them.
+// to these calls: Deno's `node:fs` does not know them (see `fsDescriptor`).
 
-import { constants as fsConstants } from "node:fs";
+import { closeSync, constants as fsConstants, openSync } from "node:fs";
 import { createRequire } from "node:module";
 import { constants } from "node:os";
 import type { ByteString } from "../bytes/byte-string.ts";
@@ -94,6 +94,16 @@ let chosen: ScanCalls | undefined;
 export function scanCalls(): ScanCalls {
   chosen ??= bind(loadKoffi());
   return chosen;
+}
+
+/**
+ * A descriptor that `node:fs` can use, for one of {@link ScanCalls}. Deno keeps a table of its own, so the file is opened
+ * again there; `release` closes that.
+ */
+export function fsDescriptor(fd: number): { readonly fd: number; release(): void } {
+  if (process.versions["deno"] === undefined) return { fd, release: () => undefined };
+  const again = openSync(`/proc/self/fd/${fd}`, fsConstants.O_RDONLY);
+  return { fd: again, release: () => closeSync(again) };
 }
 
 function loadKoffi(): Koffi {

@@ -17,6 +17,11 @@ export function changedError(): ComposefsError {
   });
 }
 
+/** Whether a file of that size is read in one call. */
+export function isWhole(size: number): boolean {
+  return size <= WHOLE;
+}
+
 /** The whole content of a file that is at most 256 KiB long. Valid until the next call. */
 export function readWhole(fd: number, size: number): Uint8Array {
   area ??= Buffer.alloc(WHOLE + 1);
@@ -31,7 +36,7 @@ export function readWhole(fd: number, size: number): Uint8Array {
 
 /** The fs-verity digests of an open file, one for each algorithm. */
 export function contentDigests(fd: number, size: number, algorithms: readonly Algorithm[]): ObjectId[] {
-  if (size > WHOLE) return algorithms.map((algorithm) => fsverityFile(algorithm, fd, size, scanCalls().read));
+  if (!isWhole(size)) return algorithms.map((algorithm) => fsverityFile(algorithm, fd, size, scanCalls().read));
   const content = readWhole(fd, size);
   return algorithms.map((algorithm) => fsverityDigest(algorithm, content));
 }

@@ -1,0 +1,30 @@
+// Contents of scanned files become objects: how the scan's threads store a file (docs/spec/tree.md, section 3.1).
+
+import type { ObjectId } from "../bytes/algorithm.ts";
+import { fsDescriptor } from "../runtime/scan-calls.ts";
+import { workerEntry } from "../runtime/workers.ts";
+import { isWhole, readWhole } from "../tree/scan/content.ts";
+import type { FileWork } from "../tree/scan/file-pool.ts";
+import { ObjectStore, type ObjectStoreOptions } from "./object-store.ts";
+
+/** The work of a scan that stores every file in an object store. */
+export function storingWork(options: ObjectStoreOptions): FileWork {
+  const store = new ObjectStore(options);
+  return {
+    here: (fd, size) => [storeFile(store, fd, size)],
+    entry: workerEntry("./scan-worker", import.meta.url),
+    data: options,
+  };
+}
+
+/** Stores one open file. */
+export function storeFile(store: ObjectStore, fd: number, size: number): ObjectId {
+  // What is in memory is hashed once, and cannot change between hashing and writing.
+  if (isWhole(size)) return store.putSync(readWhole(fd, size)).id;
+  const file = fsDescriptor(fd);
+  try {
+    return store.putFileSync(file.fd, size).id;
+  } finally {
+    file.release();
+  }
+}
