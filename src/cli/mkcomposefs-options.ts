@@ -17,6 +17,8 @@ Options:
   --min-version=N       Use this minimal format version (default=0)
   --max-version=N       Use this maximum format version (default=1)
   --threads=N           Use this number of threads
+  --hardlinks           Store names of one file as hard links
+  --json                Print digest, size and version as JSON
   --help                Print this
   --version             Print the version
 `;
@@ -34,15 +36,28 @@ export class MkcomposefsError extends Error {
   }
 }
 
-/** An image to make from a dump. */
-export interface DumpImageRequest {
-  /** Path of the dump; `-` is stdin. */
+/** An image to make. */
+export interface ImageRequest {
+  /** Path of the directory, or of the dump; `-` is stdin. */
   readonly source: string;
+  /** What is done with a directory; undefined for a dump, which is taken as it is. */
+  readonly directory: DirectoryRequest | undefined;
   /** Path of the image; `-` is stdout; undefined: only the digest. */
   readonly image: string | undefined;
   readonly printDigest: boolean;
+  readonly json: boolean;
   readonly minVersion: 0 | 1;
   readonly maxVersion: 0 | 1;
+}
+
+/** What an image keeps of a directory. */
+export interface DirectoryRequest {
+  readonly epoch: boolean;
+  readonly devices: boolean;
+  readonly xattrs: "all" | "user" | "none";
+  readonly hardLinks: boolean;
+  readonly digestStore: string | undefined;
+  readonly threads: number | undefined;
 }
 
 const FLAGS = [
@@ -53,13 +68,17 @@ const FLAGS = [
   "print-digest",
   "print-digest-only",
   "from-file",
+  "hardlinks",
+  "json",
   "help",
   "version",
 ];
+/** More only wait for each other. */
+const MOST_THREADS = 64;
 const VALUES = ["digest-store", "min-version", "max-version", "threads"];
 
 /** Understands the words of the command line. Throws {@link MkcomposefsError}. */
-export function parseMkcomposefs(words: readonly string[]): DumpImageRequest | "help" | "version" {
+export function parseMkcomposefs(words: readonly string[]): ImageRequest | "help" | "version" {
   const options = new Map<string, string>();
   const args: string[] = [];
   for (let i = 0; i < words.length; i++) {
@@ -96,7 +115,7 @@ function completeName(typed: string): string | undefined {
   return matching.length === 1 ? matching[0] : undefined;
 }
 
-function request(options: ReadonlyMap<string, string>, args: readonly string[]): DumpImageRequest {
+function request(options: ReadonlyMap<string, string>, args: readonly string[]): ImageRequest {
   const versions = versionRange(options.get("min-version"), options.get("max-version"));
   const threads = options.get("threads");
   if (threads !== undefined && !/^[1-9][0-9]*$/.test(threads)) {
@@ -111,10 +130,27 @@ function request(options: ReadonlyMap<string, string>, args: readonly string[]):
     throw new MkcomposefsError("Cannot specify destination path with --print-digest-only", true);
   }
   if (!digestOnly && image === undefined) throw new MkcomposefsError("No destination path specified", true);
-  if (!options.has("from-file")) {
-    throw new MkcomposefsError(`${source}: images of directories cannot be made yet; give a dump file and --from-file`);
+  if (options.has("skip-xattrs") && options.has("user-xattrs")) {
+    throw new MkcomposefsError("--skip-xattrs and --user-xattrs exclude each other");
   }
-  return { source, image, printDigest: digestOnly || options.has("print-digest"), ...versions };
+  const json = options.has("json");
+  if (json && image === "-") throw new MkcomposefsError("--json and the image cannot both go to stdout");
+  const directory: DirectoryRequest = {
+    epoch: options.has("use-epoch"),
+    devices: !options.has("skip-devices"),
+    xattrs: options.has("skip-xattrs") ? "none" : options.has("user-xattrs") ? "user" : "all",
+    hardLinks: options.has("hardlinks"),
+    digestStore: options.get("digest-store"),
+    threads: threads === undefined ? undefined : Math.min(Number(threads), MOST_THREADS),
+  };
+  return {
+    source,
+    directory: options.has("from-file") ? undefined : directory,
+    image,
+    printDigest: digestOnly || options.has("print-digest"),
+    json,
+    ...versions,
+  };
 }
 
 function versionRange(min: string | undefined, max: string | undefined): { minVersion: 0 | 1; maxVersion: 0 | 1 } {

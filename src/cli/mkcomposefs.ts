@@ -2,10 +2,27 @@
 // The program `mkcomposefs`: the C tool's options, messages and exit statuses (docs/spec/tools-c.md, section 1). Unlike it,
 // IMAGE is written beside its place and renamed when complete, and --help and --version exist.
 
-import { closeSync, openSync, readFileSync, readSync, renameSync, statSync, unlinkSync, writeSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { isatty } from "node:tty";
-import { type DumpImageRequest, MkcomposefsError, parseMkcomposefs, USAGE } from "./mkcomposefs-options.ts";
+import type { FileWork, WrittenImage } from "../index.ts";
+import {
+  type DirectoryRequest,
+  type ImageRequest,
+  MkcomposefsError,
+  parseMkcomposefs,
+  USAGE,
+} from "./mkcomposefs-options.ts";
 
 process.exitCode = await main(process.argv.slice(2));
 
@@ -26,26 +43,78 @@ async function main(words: readonly string[]): Promise<number> {
   }
 }
 
-async function build(request: DumpImageRequest): Promise<void> {
-  const { image } = request;
+async function build(request: ImageRequest): Promise<void> {
+  const { image, source, directory } = request;
   if (image === "-" && isatty(1)) throw new MkcomposefsError("stdout is a tty.  Refusing to use it");
+  const written = await (directory === undefined ? fromDump(request) : fromDirectory(request, source, directory));
+  const { id, size, version: format, inodes } = written;
+  if (request.json)
+    writeAll(1, Buffer.from(`${JSON.stringify({ digest: id, algorithm: "sha256", size, format, inodes })}\n`));
+  else if (request.printDigest) writeAll(1, Buffer.from(`${id}\n`));
+}
+
+function imageOptions({ minVersion, maxVersion }: ImageRequest) {
+  return { version: minVersion, maxVersion, algorithm: "sha256", dialect: "c" } as const;
+}
+
+async function fromDump(request: ImageRequest): Promise<WrittenImage> {
   const source = openSource(request.source);
-  const { writeImageFromDump } = await import("../image/write.ts");
-  const options = {
-    version: request.minVersion,
-    maxVersion: request.maxVersion,
-    algorithm: "sha256" as const,
-    dialect: "c" as const,
-  };
+  try {
+    const { writeImageFromDump } = await import("../image/write.ts");
+    return await writing(request.image, (sink) =>
+      writeImageFromDump((area) => retrying(() => readSync(source, area)), imageOptions(request), sink),
+    );
+  } finally {
+    if (source !== 0) closeSync(source);
+  }
+}
+
+async function fromDirectory(request: ImageRequest, path: string, kept: DirectoryRequest): Promise<WrittenImage> {
+  const { image } = request;
+  const { checkOutside } = await import("../tree/scan/outside.ts");
+  const { scanDirectory } = await import("../tree/scan/scan.ts");
+  const { reduceMetadata } = await import("../tree/reduce-metadata.ts");
+  const { writeImage } = await import("../image/write.ts");
+  if (image !== undefined && image !== "-" && !isSpecial(image)) checkOutside(path, image, "the image");
+  const store = kept.digestStore === undefined ? undefined : await openStore(path, kept.digestStore);
+  const { root } = await scanDirectory(path, {
+    algorithms: ["sha256"],
+    xattrs: kept.xattrs !== "none",
+    threads: kept.threads,
+    work: store?.work,
+  });
+  store?.sync();
+  reduceMetadata(root, kept);
+  return writing(image, (sink) => writeImage(root, imageOptions(request), sink));
+}
+
+/** Makes the store and answers how the scan fills it. */
+async function openStore(source: string, store: string): Promise<{ work: FileWork; sync: () => void }> {
+  const { checkOutside } = await import("../tree/scan/outside.ts");
+  const { storingWork, syncStore } = await import("../repository/scan-objects.ts");
+  checkOutside(source, store, "the digest store");
+  const path = resolve(store);
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (error) {
+    throw new MkcomposefsError(`cannot fill store: ${store}: ${reason(error)}`);
+  }
+  const options = { path, objects: path, algorithm: "sha256", secure: false, verifyExisting: false } as const;
+  return { work: storingWork(options), sync: () => syncStore(path) };
+}
+
+/** Writes to the image's place, which keeps what it has unless all goes well. */
+async function writing(
+  image: string | undefined,
+  write: (sink: (chunk: Uint8Array) => void) => WrittenImage | Promise<WrittenImage>,
+): Promise<WrittenImage> {
   const target = image === undefined ? undefined : openTarget(image);
   try {
-    const sink = target === undefined ? undefined : (chunk: Uint8Array) => writeAll(target.fd, chunk);
-    const { id } = await writeImageFromDump((area) => retrying(() => readSync(source, area)), options, sink);
+    const written = await write(target === undefined ? () => undefined : (chunk) => writeAll(target.fd, chunk));
     target?.commit();
-    if (request.printDigest) writeAll(1, Buffer.from(`${id}\n`));
+    return written;
   } finally {
     target?.discard();
-    if (source !== 0) closeSync(source);
   }
 }
 
@@ -56,6 +125,11 @@ function openSource(path: string): number {
   } catch (error) {
     throw new MkcomposefsError(`open \`${path}\`: ${reason(error)}`);
   }
+}
+
+// A device or a pipe cannot be replaced; what is no regular file is written in place.
+function isSpecial(image: string): boolean {
+  return statSync(image, { throwIfNoEntry: false })?.isFile() === false;
 }
 
 interface Target {
@@ -69,8 +143,7 @@ interface Target {
 function openTarget(image: string): Target {
   if (image === "-") return { fd: 1, commit: () => undefined, discard: () => undefined };
   const failed = (error: unknown) => new MkcomposefsError(`failed to open output file: ${reason(error)}`);
-  // A device or a pipe cannot be replaced; what is no regular file is written in place.
-  const special = statSync(image, { throwIfNoEntry: false })?.isFile() === false;
+  const special = isSpecial(image);
   const temporary = special ? image : join(dirname(image), `.${basename(image)}.${process.pid}.tmp`);
   let fd: number;
   try {

@@ -15,6 +15,8 @@ import { enableVerity, type VerityState } from "./object-verity.ts";
 export interface ObjectStoreOptions {
   /** Absolute path of the repository. */
   path: string;
+  /** Absolute path of the directory with the objects, where that is not `objects` in the repository. */
+  objects?: string;
   algorithm: Algorithm;
   /** Whether every object must have fs-verity enabled. */
   secure: boolean;
@@ -72,7 +74,7 @@ export class ObjectStore {
 
   constructor(options: ObjectStoreOptions) {
     this.options = { ...options };
-    this.#objects = `${options.path}/objects`;
+    this.#objects = options.objects ?? `${options.path}/objects`;
     this.#verifyExisting = options.verifyExisting ?? !options.secure;
     this.#temporaryPrefix = `${this.#objects}/${TEMPORARY_OBJECT}${randomBytes(6).toString("hex")}-`;
   }

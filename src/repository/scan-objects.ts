@@ -1,7 +1,9 @@
 // Contents of scanned files become objects: how the scan's threads store a file (docs/spec/tree.md, section 3.1).
 
+import { closeSync, constants, openSync } from "node:fs";
 import type { ObjectId } from "../bytes/algorithm.ts";
 import { fsDescriptor } from "../runtime/scan-calls.ts";
+import { syscalls } from "../runtime/syscalls.ts";
 import { workerEntry } from "../runtime/workers.ts";
 import { isWhole, readWhole } from "../tree/scan/content.ts";
 import type { FileWork } from "../tree/scan/file-pool.ts";
@@ -26,5 +28,15 @@ export function storeFile(store: ObjectStore, fd: number, size: number): ObjectI
     return store.putFileSync(file.fd, size).id;
   } finally {
     file.release();
+  }
+}
+
+/** Makes what was stored durable: all that the file system of the directory holds. */
+export function syncStore(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    syscalls().syncfs(fd, path);
+  } finally {
+    closeSync(fd);
   }
 }

@@ -31,7 +31,7 @@ describe("options", () => {
   const request = (...words: string[]) => parseMkcomposefs(words);
 
   it("stand anywhere, with = or a blank, abbreviated when unique", () => {
-    const expected = { source: "in", image: "out", printDigest: true, minVersion: 1, maxVersion: 1 };
+    const expected = { source: "in", image: "out", printDigest: true, json: false, minVersion: 1, maxVersion: 1 };
     expect(request("--from-file", "in", "out", "--print-digest", "--min-version=1")).toEqual(expected);
     expect(request("in", "--min-v", "1", "--print-digest", "--fr", "out")).toEqual(expected);
     expect(request("--from-file", "--", "-x", "--y")).toMatchObject({ source: "-x", image: "--y" });

@@ -32,11 +32,11 @@ export const createImage: Command = {
     if (context.flag("all-variants") && global.erofsVersion !== undefined) {
       throw new UsageError("--all-variants writes every format", "leave --erofs-version out");
     }
-    const library = await import("../../repository/create-image.ts");
+    const { createImage: create } = await import("../../repository/create-image.ts");
     await using repository = await context.openRepository({ write: true });
     const { algorithm, formats } = repository;
     const versions = context.flag("all-variants") ? [...new Set([...formats, ...ALL_FORMATS])] : formats;
-    const created = await library.createImage(repository, path, { ...directoryOptions(context), name, versions });
+    const created = await create(repository, path, { ...directoryOptions(context), name, versions });
     const { images, entries, files, bytes } = created;
     if (global.json) {
       const variants = images.map(({ version, id }) => ({ algorithm, id, format: version }));

@@ -185,7 +185,7 @@ function digestHere(work: FileWork, { fd, stat, path }: OpenFile): ObjectId[] {
 
 /** The error with the file's path in front. */
 export function locateError(error: unknown, path: string): ComposefsError {
-  const { code, message, hint, cause } = systemError(error, "reading", path);
+  const { code, message, hint, cause } = systemError(error, path, path);
   const details = { path, ...(hint === undefined ? {} : { hint }), ...(cause === undefined ? {} : { cause }) };
-  return new ComposefsError(code, `${path}: ${message}`, details);
+  return new ComposefsError(code, error instanceof ComposefsError ? `${path}: ${message}` : message, details);
 }

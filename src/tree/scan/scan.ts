@@ -363,6 +363,13 @@ function rootError(error: unknown, path: string): ComposefsError {
       hint: `images are made of directories; if it is a symlink to one, write "${path}/"`,
     });
   }
+  if (code === "ENOENT") {
+    return new ComposefsError("not-found", `${path}: there is no such directory`, {
+      path,
+      cause: error,
+      hint: `check the spelling; relative paths begin in ${process.cwd()}`,
+    });
+  }
   return locateError(error, path);
 }
 

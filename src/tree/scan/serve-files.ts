@@ -21,7 +21,7 @@ export function serveFiles(work: (fd: number, size: number) => ObjectId[]): void
       });
       return { digests };
     } catch (error) {
-      const { code, message, hint } = systemError(error, "reading");
+      const { code, message, hint } = systemError(error, "reading its content");
       return { digests, failure: { code, message, ...(hint === undefined ? {} : { hint }) } };
     } finally {
       for (const fd of fds) calls.close(fd);
