@@ -1,6 +1,7 @@
 // Help texts, made from the same table that the parser and completion use.
 
 import type { ArgumentSpec, Command, OptionSpec } from "./command.ts";
+import { C_TOOLS } from "./c-tools.ts";
 import { GROUPS, visibleCommands } from "./commands.ts";
 import { GLOBAL_OPTIONS } from "./global-options.ts";
 
@@ -25,6 +26,9 @@ export async function overview(group?: string): Promise<string> {
   ];
   if (group === undefined) {
     lines.push(
+      "",
+      "Programs with the options of the C tools, also without composefs before their names:",
+      ...columns([...C_TOOLS].map(([name, { summary }]) => [name, summary])),
       "",
       "First steps:",
       ...columns([

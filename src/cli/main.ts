@@ -12,6 +12,13 @@ if (args.length === 1 && (args[0] === "--version" || args[0] === "-V")) {
   };
   process.stdout.write(`composefs ${version}\n`);
 } else {
-  const { run } = await import("./run.ts");
-  await run(args);
+  const { C_TOOLS } = await import("./c-tools.ts");
+  const tool = C_TOOLS.get(args[0] ?? "");
+  if (tool === undefined) {
+    const { run } = await import("./run.ts");
+    await run(args);
+  } else {
+    process.argv.splice(2, 1);
+    await tool.run();
+  }
 }

@@ -1,6 +1,7 @@
 // From words to a command, its arguments and options: what is unknown, missing or twice is judged here.
 
 import type { Command, OptionSpec } from "./command.ts";
+import { C_TOOLS } from "./c-tools.ts";
 import { ALIASES, COMMANDS, GROUPS } from "./commands.ts";
 import { UsageError } from "./failure.ts";
 import { GLOBAL_OPTIONS } from "./global-options.ts";
@@ -62,7 +63,9 @@ async function findCommand(
   if (!GROUPS.has(first)) {
     const name = ALIASES.get(first) ?? first;
     if (COMMANDS.has(name)) return { name, group: undefined, used: 1 };
-    throw await unknownCommand(first, [...COMMANDS.keys(), ...GROUPS.keys()]);
+    if (C_TOOLS.has(first))
+      throw new UsageError(`${first} takes no options before its name`, `write composefs ${first} [OPTIONS] ...`);
+    throw await unknownCommand(first, [...COMMANDS.keys(), ...GROUPS.keys(), ...C_TOOLS.keys()]);
   }
   if (second === undefined) return { name: undefined, group: first, used: 1 };
   const name = `${first} ${second}`;

@@ -4,9 +4,9 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
+import { C_TOOLS } from "../../src/cli/c-tools.ts";
 import { visibleCommands } from "../../src/cli/commands.ts";
 import { commandHelp, overview } from "../../src/cli/help.ts";
-import { USAGE } from "../../src/cli/mkcomposefs-options.ts";
 
 const file = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const block = (text: string) => `\`\`\`text\n${text.trimEnd()}\n\`\`\`\n`;
@@ -25,7 +25,13 @@ it("docs/cli.md is what --help prints", async () => {
   for (const command of await visibleCommands()) {
     parts.push(`## composefs ${command.name}`, block(commandHelp(command).replace(globals, "\n")));
   }
-  parts.push("## mkcomposefs", "The C tool's command, with its options, messages and exit statuses.", block(USAGE));
+  for (const [name, { usage }] of C_TOOLS) {
+    parts.push(
+      `## ${name}`,
+      "The C tool's program, with its options, messages and exit statuses.",
+      block(await usage()),
+    );
+  }
   await expect(
     parts
       .map((part) => part.trimEnd())
@@ -37,4 +43,5 @@ it("docs/cli.md is what --help prints", async () => {
 it("the README's table has every command", async () => {
   const readme = readFileSync(file("README.md"), "utf8");
   for (const { name } of await visibleCommands()) expect(readme).toContain(`| \`${name}`);
+  for (const name of C_TOOLS.keys()) expect(readme).toContain(`| \`${name}`);
 });

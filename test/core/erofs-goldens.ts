@@ -17,6 +17,8 @@ export interface GoldenVariant {
   composefs_version: FormatNumber;
   dump_sha256: string;
   error?: string;
+  /** That it can be written, but is refused by the reader. */
+  load?: string;
 }
 
 type FormatNumber = 0 | 1 | 2;

@@ -1,6 +1,7 @@
 // `composefs help [COMMAND]`
 
 import type { Command } from "../command.ts";
+import { C_TOOLS } from "../c-tools.ts";
 import { COMMANDS, GROUPS } from "../commands.ts";
 import { UsageError } from "../failure.ts";
 import { commandHelp, overview } from "../help.ts";
@@ -16,6 +17,8 @@ export const help: Command = {
     const name = args.join(" ");
     if (name === "") return out.write(await overview());
     if (GROUPS.has(name)) return out.write(await overview(name));
+    const tool = C_TOOLS.get(name);
+    if (tool !== undefined) return out.write(await tool.usage());
     const load = COMMANDS.get(name);
     if (load === undefined) {
       const near = await nearestName(name, COMMANDS.keys());

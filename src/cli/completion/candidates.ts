@@ -3,6 +3,7 @@
 import { readdirSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Command, Completes, OptionSpec } from "../command.ts";
+import { C_TOOLS } from "../c-tools.ts";
 import { ALIASES, COMMANDS, GROUPS, visibleCommands } from "../commands.ts";
 import { GLOBAL_OPTIONS } from "../global-options.ts";
 
@@ -143,6 +144,7 @@ async function nextCommandWords(before: readonly string[]): Promise<Candidate[]>
     if (next === undefined) continue;
     candidates.set(next, before.length === 0 ? (GROUPS.get(next) ?? summary) : summary);
   }
+  if (before.length === 0) for (const [name, { summary }] of C_TOOLS) candidates.set(name, summary);
   return [...candidates].map(([text, description]) => ({ text, description }));
 }
 
