@@ -58,7 +58,8 @@ function sizes(next) {
   return raw.map((size) => Math.max(100, Math.round(size * scale)));
 }
 
-function header(name, type, size, mode) {
+/** The 512 bytes before an entry of an archive. */
+export function header(name, type, size, mode) {
   const block = Buffer.alloc(512);
   block.write(name, 0, 100, "latin1");
   block.write(`${mode.toString(8).padStart(7, "0")}\0`, 100);
@@ -117,52 +118,56 @@ export async function pullLayout(compression) {
   const cache = process.env.COMPOSEFS_BENCH_CACHE ?? join(tmpdir(), "composefs-bench");
   const folder = join(cache, `pull-1-${compression}`);
   if (existsSync(join(folder, "index.json"))) return folder;
-  const unfinished = `${folder}.${process.pid}`;
-  mkdirSync(join(unfinished, "blobs", "sha256"), { recursive: true });
-  const store = (bytes) => {
-    const hex = createHash("sha256").update(bytes).digest("hex");
-    writeFileSync(join(unfinished, "blobs", "sha256", hex), bytes);
-    return { digest: `sha256:${hex}`, size: bytes.length };
-  };
   const next = random(20);
   const pool = contentPool(next);
   const all = sizes(next);
   const compress = await compressor(compression);
-  const diffIds = [];
   const layers = [];
   let from = 0;
   for (const [number, share] of LAYERS.entries()) {
     const to = number === LAYERS.length - 1 ? FILES : from + Math.round(FILES * share);
     const tar = layerTar(all.slice(from, to), number, pool, next);
     from = to;
-    diffIds.push(`sha256:${createHash("sha256").update(tar).digest("hex")}`);
     const mediaType = compression === "none" ? MEDIA_TYPE : `${MEDIA_TYPE}+${compression}`;
-    layers.push({ mediaType, ...store(compress(tar)) });
+    layers.push({ diffId: sha256(tar), blob: compress(tar), mediaType });
   }
+  writeLayout(folder, [{ tag: "bench", layers }]);
+  return folder;
+}
+
+const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
+
+/**
+ * Writes an OCI layout: the whole folder, or nothing when it is interrupted.
+ *
+ * @param images each a tag and its layers: `diffId` (hex), `blob`, `mediaType`
+ */
+export function writeLayout(folder, images) {
+  const unfinished = `${folder}.${process.pid}`;
+  mkdirSync(join(unfinished, "blobs", "sha256"), { recursive: true });
   const json = (value) => Buffer.from(JSON.stringify(value));
-  const config = store(
-    json({
+  const store = (bytes, mediaType) => {
+    const hex = sha256(bytes);
+    writeFileSync(join(unfinished, "blobs", "sha256", hex), bytes);
+    return { mediaType, digest: `sha256:${hex}`, size: bytes.length };
+  };
+  const manifests = images.map(({ tag, layers }) => {
+    const config = {
       architecture: process.arch === "arm64" ? "arm64" : "amd64",
       os: "linux",
-      rootfs: { type: "layers", diff_ids: diffIds },
-    }),
-  );
-  const manifest = store(
-    json({
+      rootfs: { type: "layers", diff_ids: layers.map(({ diffId }) => `sha256:${diffId}`) },
+    };
+    const mediaType = "application/vnd.oci.image.manifest.v1+json";
+    const manifest = {
       schemaVersion: 2,
-      mediaType: "application/vnd.oci.image.manifest.v1+json",
-      config: { mediaType: "application/vnd.oci.image.config.v1+json", ...config },
-      layers,
-    }),
-  );
+      mediaType,
+      config: store(json(config), "application/vnd.oci.image.config.v1+json"),
+      layers: layers.map(({ blob, mediaType: type }) => store(blob, type)),
+    };
+    return { ...store(json(manifest), mediaType), annotations: { "org.opencontainers.image.ref.name": tag } };
+  });
   writeFileSync(join(unfinished, "oci-layout"), json({ imageLayoutVersion: "1.0.0" }));
-  const entry = {
-    mediaType: "application/vnd.oci.image.manifest.v1+json",
-    ...manifest,
-    annotations: { "org.opencontainers.image.ref.name": "bench" },
-  };
-  writeFileSync(join(unfinished, "index.json"), json({ schemaVersion: 2, manifests: [entry] }));
+  writeFileSync(join(unfinished, "index.json"), json({ schemaVersion: 2, manifests }));
   rmSync(folder, { recursive: true, force: true });
   renameSync(unfinished, folder);
-  return folder;
 }

@@ -1,0 +1,114 @@
+// Upkeep of a repository of 100 000 objects and 20 images: ours and cfsctl as processes in turns on one repository, start-up
+// included; the bare start-up of the runtime is told beside it. What changes the repository works on a copy each time.
+//
+//   node bench/repository.mjs [--quick] [--runs N]
+//
+// A ratio above 1 means that we are faster.
+
+import { createHash } from "node:crypto";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { cfsctl, mebibytes, median, run } from "./process.mjs";
+import { header, writeLayout } from "./pull-layout.mjs";
+
+const PROGRAM = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
+const flags = process.argv.slice(2);
+const IMAGES = 20;
+const FILES = flags.includes("--quick") ? 500 : 5000;
+const TAGS = 500;
+const runs = Number(flags[flags.indexOf("--runs") + 1]) || 5;
+const peer = cfsctl();
+const ours = (...words) => run(process.execPath, [PROGRAM, "--quiet", ...words]);
+
+/** A layer of small files, none like another. */
+function layer(image) {
+  const parts = [header("usr/", "5", 0, 0o755), header(`usr/image${image}/`, "5", 0, 0o755)];
+  for (let i = 0; i < FILES; i++) {
+    const content = Buffer.alloc(1024, `${image}.${i} `);
+    const size = 100 + ((i * 7919) % 900);
+    parts.push(header(`usr/image${image}/file-${i}`, "0", size, 0o644));
+    parts.push(content.fill(0, size).subarray(0, Math.ceil(size / 512) * 512));
+  }
+  const blob = Buffer.concat([...parts, Buffer.alloc(1024)]);
+  const diffId = createHash("sha256").update(blob).digest("hex");
+  return { diffId, blob, mediaType: "application/vnd.oci.image.layer.v1.tar" };
+}
+
+async function using(opened, work) {
+  try {
+    await work(opened);
+  } finally {
+    await opened.close();
+  }
+}
+
+async function makeRepository(folder) {
+  const layout = join(folder, "layout");
+  const images = Array.from({ length: IMAGES }, (_, i) => ({ tag: `image${i}`, layers: [layer(i)] }));
+  writeLayout(layout, images);
+  const repository = join(folder, "repository");
+  await ours("init", "--insecure", "--algorithm", "fsverity-sha256-12", repository);
+  for (const { tag } of images) await ours("--repo", repository, "oci", "pull", `oci:${layout}:${tag}`, tag);
+  return repository;
+}
+
+/** Runs both in turns; `prepare` gives each run its own repository. */
+async function compare(name, words, { repository, prepare, same }) {
+  const pairs = [];
+  const fresh = prepare ?? (() => repository);
+  for (let i = 0; i < runs; i++) {
+    const theirs = await run(peer, ["--repo", fresh(), ...words]);
+    const own = await ours("--repo", fresh(), ...words);
+    const bare = await run(process.execPath, [empty]);
+    if (same !== undefined && same(own.output) !== same(theirs.output))
+      throw new Error(`${name}: not the peer's answer`);
+    pairs.push({ own, theirs, bare });
+  }
+  const of = (value) => median(pairs.map(value));
+  const seconds = (value) => `${value.toFixed(2)} s`;
+  console.log(
+    JSON.stringify({
+      bench: "repository",
+      case: `${name} (start-up of Node: ${seconds(of(({ bare }) => bare.seconds))})`,
+      ours: `${seconds(of(({ own }) => own.seconds))}, ${mebibytes(of(({ own }) => own.memory))}`,
+      peer: `${seconds(of(({ theirs }) => theirs.seconds))}, ${mebibytes(of(({ theirs }) => theirs.memory))}`,
+      result: of(({ own, theirs }) => theirs.seconds / own.seconds).toFixed(2),
+      aim: "≥ 1.0 beyond start-up, ≤ 300 MB",
+    }),
+  );
+}
+
+const folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "bench-repository-"));
+const empty = join(folder, "empty.mjs");
+writeFileSync(empty, "");
+try {
+  const repository = await makeRepository(folder);
+  const copy = join(folder, "copy");
+  const lines = (text) => text.split("\n").toSorted().join("\n");
+  const { composefs_erofs: id } = JSON.parse((await ours("--repo", repository, "oci", "inspect", "image0")).output);
+  await compare("gc --dry-run", ["gc", "--dry-run"], { repository });
+  await compare("fsck", ["fsck"], { repository });
+  await compare("fsck --metadata-only", ["fsck", "--metadata-only"], { repository });
+  await compare("image-objects", ["image-objects", id], { repository, same: lines });
+  const { Repository, listTags, tagImage, untagImage } = await import("../dist/index.js");
+  const tagOf = (i) => (i < IMAGES ? `image${i}` : `tag${i}`);
+  await using(await Repository.open(repository, { write: true }), async (opened) => {
+    const digests = new Map(listTags(opened).map(({ name, manifestDigest }) => [name, manifestDigest]));
+    for (let i = IMAGES; i < TAGS; i++) await tagImage(opened, digests.get(tagOf(i % IMAGES)), tagOf(i));
+  });
+  await compare(`oci images, ${TAGS} tags`, ["oci", "images"], { repository });
+  const half = () => {
+    rmSync(copy, { recursive: true, force: true });
+    execFileSync("cp", ["-a", repository, copy]);
+    return copy;
+  };
+  await using(await Repository.open(repository, { write: true }), async (opened) => {
+    for (let i = 0; i < TAGS; i++) if (i % IMAGES < IMAGES / 2) await untagImage(opened, tagOf(i));
+  });
+  await compare("gc of half", ["gc"], { repository, prepare: half });
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
