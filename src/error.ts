@@ -107,6 +107,11 @@ const SYSTEM_CODES: Record<string, [ErrorCode, string, string?]> = {
     "the device has a fault: look into the kernel's log, and run `composefs fsck` when it is repaired",
   ],
   EMFILE: ["io", "too many open files", "raise the limit with `ulimit -n`"],
+  ENOPKG: [
+    "unsupported",
+    "the kernel lacks the hash algorithm that fs-verity needs there",
+    "load it with `modprobe sha512_generic`, or use a repository with fsverity-sha256-12",
+  ],
 };
 
 /**
@@ -119,7 +124,9 @@ const SYSTEM_CODES: Record<string, [ErrorCode, string, string?]> = {
  */
 export function systemError(error: unknown, action: string, path?: string): ComposefsError {
   if (error instanceof ComposefsError) return error;
-  const errno = (error as { code?: unknown } | null)?.code;
+  const { code: symbol, errno: number } = (error ?? {}) as { code?: unknown; errno?: unknown };
+  // Node has no name for it.
+  const errno = number === -65 && process.platform === "linux" ? "ENOPKG" : symbol;
   const known = typeof errno === "string" ? SYSTEM_CODES[errno] : undefined;
   const [code, reason, hint] = known ?? ["io", error instanceof Error ? error.message : String(error)];
   const details: ErrorDetails = { cause: error };

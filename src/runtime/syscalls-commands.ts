@@ -4,7 +4,7 @@
 import { spawnSync } from "node:child_process";
 import type { Algorithm } from "../bytes/algorithm.ts";
 import { isObjectId } from "../bytes/algorithm.ts";
-import { ComposefsError } from "../error.ts";
+import { ComposefsError, systemError } from "../error.ts";
 import type { LockKind, RawCalls } from "./syscalls.ts";
 
 const LOCK_OPTION = { shared: "-s", exclusive: "-x", unlock: "-u" };
@@ -86,6 +86,7 @@ function isUnsupported(stderr: string): boolean {
 }
 
 function failed(command: string, run: Run, action: string): ComposefsError {
+  if (/Package not installed/.test(run.stderr)) return systemError({ code: "ENOPKG" }, action);
   const reason = run.stderr.trim().split("\n").at(-1) || `exit status ${run.status}`;
   return new ComposefsError("io", `${action}: \`${command}\`: ${reason}`);
 }

@@ -24,7 +24,8 @@ const AT_FDCWD = -100;
 const AT_SYMLINK_FOLLOW = 0x400;
 const RENAME_NOREPLACE = 1;
 
-const E = constants.errno;
+// Node has no names for these: the kernel wants a block device; it lacks a hash algorithm.
+const E = { ...constants.errno, ENOTBLK: 15, ENOPKG: 65 };
 
 /** The calls, or undefined where koffi is not installed, not permitted or not usable. */
 export function koffiCalls(): RawCalls | undefined {

@@ -3,6 +3,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
+import { systemError } from "../../src/error.ts";
 import { capabilities } from "../../src/runtime/capabilities.ts";
 import { commandCalls } from "../../src/runtime/syscalls-commands.ts";
 import { errnoError, koffiCalls } from "../../src/runtime/syscalls-koffi.ts";
@@ -34,6 +35,17 @@ async function release(child: ChildProcess): Promise<void> {
 const locked = (kind: "-s" | "-x") => spawnSync("flock", [kind, "-n", scratch, "true"]).status === 1;
 
 const providers = [koffiCalls(), commandCalls()].filter((calls) => calls !== undefined);
+
+test("errors that Node has no name for have one, and a hash algorithm that the kernel lacks has its remedy", () => {
+  expect(errnoError(15).code).toBe("ENOTBLK");
+  // As koffi gives it, and as node:fs does when such a file is opened.
+  for (const cause of [errnoError(65), Object.assign(new Error("Unknown system error -65"), { errno: -65 })])
+    expect(systemError(cause, "opening x")).toMatchObject({
+      code: "unsupported",
+      message: "opening x: the kernel lacks the hash algorithm that fs-verity needs there",
+      hint: expect.stringContaining("modprobe sha512_generic") as string,
+    });
+});
 
 test("koffi is used where it is installed", () => {
   expect(providers.map((calls) => calls.provider)).toEqual(["koffi", "commands"]);
