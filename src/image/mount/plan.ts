@@ -8,13 +8,18 @@ export interface MountRequest {
   /** Shown in the table of mounts: `composefs:<image id>`. */
   readonly source: string;
   readonly version: FormatVersion;
-  /** The directory that redirects lead into. */
-  readonly objects: string;
-  /** Refuse files whose object lacks fs-verity or has another digest, at every open. */
-  readonly verity: boolean;
+  /** The directories that redirects lead into, in the order in which they are searched. */
+  readonly objects: readonly string[];
+  /**
+   * Refuse files whose object lacks fs-verity or has another digest, at every open; `if-possible`: unless the kernel is too
+   * old to know the option.
+   */
+  readonly verity: boolean | "if-possible";
   /** The layer that takes changes. */
   readonly upper?: { readonly upperdir: string; readonly workdir: string } | undefined;
   readonly readWrite: boolean;
+  /** Path of a user namespace whose ids the mount shows: `/proc/PID/ns/user`. */
+  readonly userNamespace?: string | undefined;
 }
 
 /** A version of Linux. */
@@ -51,21 +56,29 @@ export function planOverlay(request: MountRequest, erofs: string, kernel: Kernel
     });
   const has = (major: number, minor: number) =>
     kernel.major > major || (kernel.major === major && kernel.minor >= minor);
-  const tooOld = (what: string, needed: string) =>
-    new ComposefsError("unsupported", `${what} needs Linux ${needed}; this is ${kernel.major}.${kernel.minor}`);
-  if (verity && !has(6, 6)) throw tooOld("checking fs-verity through overlayfs", "6.6");
+  const tooOld = (what: string, needed: string, hint: string) =>
+    new ComposefsError("unsupported", `${what} needs Linux ${needed}; this is ${kernel.major}.${kernel.minor}`, {
+      hint: `use a kernel of version ${needed} or later, or ${hint}`,
+    });
+  const checksVerity = verity === true || (verity === "if-possible" && has(6, 6));
+  if (checksVerity && !has(6, 6))
+    throw tooOld(
+      "checking fs-verity through overlayfs",
+      "6.6",
+      "mount from a repository that does not require it (`composefs init --insecure`)",
+    );
   // Before data-only layers the objects are an ordinary layer, which images of formats 0 and 1 hide behind 256 whiteouts.
   const dataOnly = has(6, 5);
-  if (!dataOnly && version === 2) throw tooOld("an image of format 2", "6.5");
+  if (!dataOnly && version === 2) throw tooOld("an image of format 2", "6.5", "pull the image with --erofs-version 1");
   const options: [string, string][] = [
     ["metacopy", "on"],
     ["redirect_dir", "on"],
-    ["lowerdir", `${escapeLayer(erofs)}${dataOnly ? "::" : ":"}${escapeLayer(objects)}`],
+    ["lowerdir", [erofs, ...objects].map(escapeLayer).join(dataOnly ? "::" : ":")],
   ];
   if (upper !== undefined) {
     options.push(["upperdir", escapePath(upper.upperdir)], ["workdir", escapePath(upper.workdir)]);
   }
-  if (verity) options.push(["verity", "require"]);
+  if (checksVerity) options.push(["verity", "require"]);
   return { source, readOnly: !readWrite, options };
 }
 

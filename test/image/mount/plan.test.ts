@@ -6,7 +6,7 @@ import { escapeLayer, type MountRequest, parseKernelVersion, planOverlay } from 
 const request: MountRequest = {
   source: "composefs:ab",
   version: 1,
-  objects: "/r/objects",
+  objects: ["/r/objects"],
   verity: false,
   readWrite: false,
 };
@@ -32,7 +32,13 @@ describe("the overlay", () => {
   it("requires fs-verity where the kernel can, else fails", () => {
     expect(plan({ verity: true }, "6.6").options.at(-1)).toEqual(["verity", "require"]);
     expect(plan({ verity: true }, "10.0").options.at(-1)).toEqual(["verity", "require"]);
-    expect(() => plan({ verity: true }, "6.5")).toThrow("needs Linux 6.6");
+    expect(() => plan({ verity: true }, "6.5")).toThrow(
+      expect.objectContaining({
+        code: "unsupported",
+        message: "checking fs-verity through overlayfs needs Linux 6.6; this is 6.5",
+        hint: expect.stringMatching(/6\.6 or later, or .*--insecure/) as string,
+      }),
+    );
   });
 
   it("is read-only also with a layer for changes, unless they are wanted", () => {
@@ -45,6 +51,18 @@ describe("the overlay", () => {
       ["workdir", "/w"],
     ]);
     expect(() => plan({ readWrite: true }, "6.18")).toThrow("needs a directory for the changes");
+  });
+
+  it("tries fs-verity only where the kernel can, if that is enough", () => {
+    const verity = "if-possible";
+    expect(plan({ verity }, "6.6").options.at(-1)).toEqual(["verity", "require"]);
+    expect(plan({ verity }, "6.5").options.at(-1)?.[0]).toBe("lowerdir");
+  });
+
+  it("searches several directories in their order", () => {
+    const objects = ["/one", "/t:wo", "/three"];
+    expect(plan({ objects }, "6.18").options[2]).toEqual(["lowerdir", "/e::/one::/t\\:wo::/three"]);
+    expect(plan({ objects }, "6.4").options[2]).toEqual(["lowerdir", "/e:/one:/t\\:wo:/three"]);
   });
 
   it("escapes what separates layers", () => {
