@@ -22,33 +22,47 @@ export interface ListedImage {
   error?: string;
 }
 
-/** All tagged images, sorted by name. */
+/** All tagged images, sorted by name. An image with many tags is opened once. */
 export async function listImages(repository: Repository): Promise<ListedImage[]> {
   const images: ListedImage[] = [];
+  const opened = new Map<Digest, Description>();
   for (const { name, manifestDigest } of listTags(repository)) {
-    const line: ListedImage = {
-      name,
-      manifest_digest: manifestDigest,
-      is_container: false,
-      architecture: "",
-      os: "",
-      created: null,
-      layer_count: 0,
-      referrer_count: 0,
-    };
+    const line: ListedImage = { name, manifest_digest: manifestDigest, ...NOTHING };
     images.push(line);
     try {
-      const { manifest, config, isContainer } = await openManifest(repository, name, manifestDigest);
-      line.is_container = isContainer;
-      line.architecture = config.value?.architecture ?? "";
-      line.os = config.value?.os ?? "";
-      line.created = config.value?.created ?? null;
-      line.layer_count = manifest?.value.layers.length ?? 0;
-      line.referrer_count = referrersOf(repository, manifestDigest).length;
+      let description = opened.get(manifestDigest);
+      if (description === undefined) {
+        description = await describe(repository, name, manifestDigest);
+        opened.set(manifestDigest, description);
+      }
+      Object.assign(line, description);
     } catch (error) {
       if (!(error instanceof ComposefsError)) throw error;
       line.error = error.message;
     }
   }
   return images;
+}
+
+type Description = Omit<ListedImage, "name" | "manifest_digest" | "error">;
+
+const NOTHING: Description = {
+  is_container: false,
+  architecture: "",
+  os: "",
+  created: null,
+  layer_count: 0,
+  referrer_count: 0,
+};
+
+async function describe(repository: Repository, name: string, digest: Digest): Promise<Description> {
+  const { manifest, config, isContainer } = await openManifest(repository, name, digest);
+  return {
+    is_container: isContainer,
+    architecture: config.value?.architecture ?? "",
+    os: config.value?.os ?? "",
+    created: config.value?.created ?? null,
+    layer_count: manifest?.value.layers.length ?? 0,
+    referrer_count: referrersOf(repository, digest).length,
+  };
 }
