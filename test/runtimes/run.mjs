@@ -227,6 +227,7 @@ async function unitSuite(runtime, folder) {
   }
   const before = counts.failed;
   let ran = 0;
+  let inapplicable = 0;
   for (const file of JSON.parse(readFileSync(report, "utf8")).testResults) {
     for (const test of file.assertionResults) {
       if (test.status === "passed") {
@@ -236,7 +237,9 @@ async function unitSuite(runtime, folder) {
         failed(`${runtime.name}: ${file.name.slice(root.length)}: ${test.fullName}`, test.failureMessages?.[0] ?? "");
       } else {
         counts.skipped++;
-        console.log(`skipped: ${runtime.name}: ${test.fullName}`);
+        // Cases of the data that a test says nothing about give no reason.
+        if (test.fullName.includes("skipped:")) console.log(`skipped: ${runtime.name}: ${test.fullName}`);
+        else inapplicable++;
       }
     }
     if (file.status === "failed" && !file.assertionResults.some((test) => test.status === "failed")) {
@@ -245,7 +248,7 @@ async function unitSuite(runtime, folder) {
   }
   if (ran === 0) failed(`${runtime.name}: unit suite`, "it ran no test");
   else if (status !== 0 && counts.failed === before) failed(`${runtime.name}: unit suite`, `exit status ${status}`);
-  console.log(`${runtime.name}: unit suite: ${ran} tests passed`);
+  console.log(`${runtime.name}: unit suite: ${ran} tests passed, ${inapplicable} cases of the data not applicable`);
 }
 
 const work = mkdtempSync(join(tmpdir(), "composefs-runtimes-"));
