@@ -22,6 +22,8 @@ export interface MountCalls {
     options: readonly (readonly [string, string])[],
     readOnly: boolean,
   ): DetachedMount;
+  /** Shows the ids of a user namespace, which is given by a descriptor of it. The mount must not be attached yet. */
+  mapIds(mount: DetachedMount, userNamespace: number): void;
   /** Attaches it to a directory. */
   attach(mount: DetachedMount, target: string): void;
   /** Takes away what is mounted on a directory, at once for all who look. */
@@ -35,10 +37,12 @@ interface Koffi {
 }
 
 // The same on every architecture of Linux but alpha.
-const SYS = { move_mount: 429, fsopen: 430, fsconfig: 431, fsmount: 432 };
+const SYS = { move_mount: 429, fsopen: 430, fsconfig: 431, fsmount: 432, mount_setattr: 442 };
 const CLOEXEC = 1;
 const CONFIG = { flag: 0, string: 1, create: 6 };
 const MOUNT_ATTR_RDONLY = 1;
+const MOUNT_ATTR_IDMAP = 0x100000n;
+const AT_EMPTY_PATH = 0x1000;
 const MOVE_MOUNT_F_EMPTY_PATH = 4;
 const AT_FDCWD = -100;
 const MNT_DETACH = 2;
@@ -59,6 +63,7 @@ function bind(koffi: Koffi): MountCalls {
   const fsconfig = libc.func("syscall", "long", ["long", "int", "uint", "str", "str", "int"]);
   const fsmount = libc.func("syscall", "long", ["long", "int", "uint", "uint"]);
   const moveMount = libc.func("syscall", "long", ["long", "int", "str", "int", "str", "uint"]);
+  const mountSetattr = libc.func("syscall", "long", ["long", "int", "str", "uint", "uint8_t *", "size_t"]);
   const umount2 = libc.func("umount2", "int", ["str", "int"]);
   const read = libc.func("read", "long", ["int", "_Out_ uint8_t *", "size_t"]);
   const close = libc.func("close", "int", ["int"]);
@@ -81,6 +86,14 @@ function bind(koffi: Koffi): MountCalls {
       } finally {
         close(context);
       }
+    },
+
+    mapIds({ fd }, userNamespace) {
+      // attr_set, attr_clr, propagation, userns_fd
+      const attributes = new BigUint64Array([MOUNT_ATTR_IDMAP, 0n, 0n, BigInt(userNamespace)]);
+      const bytes = new Uint8Array(attributes.buffer);
+      if (mountSetattr(SYS.mount_setattr, fd, "", AT_EMPTY_PATH, bytes, bytes.length) < 0)
+        throw failure(koffi.errno(), "");
     },
 
     attach({ fd }, target) {

@@ -36,6 +36,26 @@ const SKIPPABLE = 0x184d2a50;
 const CONTENT_SIZE_BYTES = [0, 2, 4, 8];
 const DICTIONARY_ID_BYTES = [0, 1, 2, 4];
 
+/**
+ * The content of a whole frame whose blocks are all raw or run-length, as {@link FrameWalker} has delimited it: what a writer
+ * without compressor makes of small streams. Undefined when it takes a decoder, be it only for the checksum.
+ */
+export function storedContent(frame: Uint8Array, header: FrameHeader): Uint8Array | undefined {
+  if (header.checksum) return undefined;
+  const pieces: Uint8Array[] = [];
+  for (let at = headerSize(frame[4] as number), last = false; !last; ) {
+    const [b0, b1, b2] = [frame[at] as number, frame[at + 1] as number, frame[at + 2] as number];
+    const type = (b0 >> 1) & 3;
+    const size = (b0 >> 3) | (b1 << 5) | (b2 << 13);
+    last = (b0 & 1) === 1;
+    at += 3;
+    if (type > 1) return undefined;
+    pieces.push(type === 0 ? frame.subarray(at, at + size) : new Uint8Array(size).fill(frame[at] as number));
+    at += type === 0 ? size : 1;
+  }
+  return Buffer.concat(pieces);
+}
+
 type State = "start" | "skip-size" | "skip" | "header" | "block" | "payload" | "checksum";
 
 /** Splits a sequence of chunks into the parts of its data frames; skippable frames are dropped. */
