@@ -29,6 +29,8 @@ export { PayloadSet } from "./image/payloads.ts";
 export { readTree } from "./image/read.ts";
 export type { RewrittenImage } from "./image/rewrite.ts";
 export { rewriteImage } from "./image/rewrite.ts";
+export type { MountedFile, MountFileOptions } from "./image/mount/mount-path.ts";
+export { mountFile } from "./image/mount/mount-path.ts";
 export type { ImageOptions, WrittenImage } from "./image/write.ts";
 export { imageId, writeImage, writeImageFromDump } from "./image/write.ts";
 export type { ImageOfVersion } from "./oci/commit.ts";

@@ -27,7 +27,9 @@ const say = (message) => process.stderr.write(`${message}\n`);
 const GENERATED = "src/core/generated";
 const CORE_STAMP = `${GENERATED}/inputs.sha256`;
 const DIST_STAMP = ".build/dist.sha256";
-const PROGRAMS = ["main", "mkcomposefs", "composefs-info", "composefs-dump"].map((name) => `dist/cli/${name}.js`);
+const PROGRAMS = ["main", "mkcomposefs", "composefs-info", "composefs-dump", "mount-composefs"].map(
+  (name) => `dist/cli/${name}.js`,
+);
 
 /** Files below a folder, relative to the root, sorted; generated files and names with a leading dot are left out. */
 function filesBelow(folder) {

@@ -35,4 +35,12 @@ export const C_TOOLS: ReadonlyMap<string, CTool> = new Map<string, CTool>([
       run: async () => import("./composefs-dump.ts"),
     },
   ],
+  [
+    "mount.composefs",
+    {
+      summary: "mount an image file",
+      usage: async () => (await import("./mount-composefs-options.ts")).MOUNT_USAGE,
+      run: async () => import("./mount-composefs.ts"),
+    },
+  ],
 ]);

@@ -71,7 +71,7 @@ export function mountImage(
     mountImageFile(`/proc/${process.pid}/fd/${image.fd}`, target, {
       source: `composefs:${id}`,
       version: kind.version,
-      objects: join(repository.path, "objects"),
+      objects: [join(repository.path, "objects")],
       verity: repository.secure,
       upper,
       readWrite,

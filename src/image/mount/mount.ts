@@ -2,12 +2,12 @@
 // leaves neither mounts nor loop devices behind.
 
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmdirSync, symlinkSync, unlinkSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmdirSync, symlinkSync, unlinkSync } from "node:fs";
 import { release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { ComposefsError, type ErrorCode } from "../../error.ts";
 import { type DetachedMount, type MountCalls, mountCalls } from "../../runtime/mount-calls.ts";
-import { type MountRequest, parseKernelVersion, planOverlay } from "./plan.ts";
+import { type KernelVersion, type MountRequest, parseKernelVersion, planOverlay } from "./plan.ts";
 
 /**
  * Mounts an image on a directory.
@@ -25,7 +25,9 @@ export function mountImageFile(image: string, target: string, request: MountRequ
 
 function mountByCalls(calls: MountCalls, image: string, target: string, request: MountRequest): void {
   const kernel = parseKernelVersion(release());
-  using erofs = attempt("erofs", target, () => openErofs(calls, image));
+  // What this kernel cannot do is refused before anything is mounted.
+  planOverlay(request, target, kernel);
+  using erofs = attempt("erofs", target, () => openErofs(calls, image, request.userNamespace));
   // Where overlayfs does not take a mount that is attached nowhere (before Linux 6.15), it is for a moment.
   const overlay = attempt("overlay", target, () => {
     if (erofs.fd !== undefined) {
@@ -42,8 +44,40 @@ function mountByCalls(calls: MountCalls, image: string, target: string, request:
   attempt("overlay", target, () => calls.attach(mount, target));
 
   function createOverlay(lower: string): DetachedMount {
-    const { source, options, readOnly } = planOverlay(request, lower, kernel);
+    using short = shortPaths(request, lower, kernel);
+    const { source, options, readOnly } = planOverlay(short.request, lower, kernel);
     return calls.create("overlay", source, options, readOnly);
+  }
+}
+
+/** The longest value of an option that the kernel takes. */
+const MAX_OPTION = 255;
+
+/** The request as it is, or, if a value would be too long, with the directories by open descriptors. */
+function shortPaths(
+  request: MountRequest,
+  lower: string,
+  kernel: KernelVersion,
+): Disposable & { request: MountRequest } {
+  const { options } = planOverlay(request, lower, kernel);
+  const open: number[] = [];
+  const close = () => {
+    for (const fd of open) closeSync(fd);
+  };
+  if (options.every(([, value]) => Buffer.byteLength(value) <= MAX_OPTION)) return { request, [Symbol.dispose]: close };
+  const byDescriptor = (path: string) => {
+    const fd = openSync(path, "r");
+    open.push(fd);
+    return `/proc/self/fd/${fd}`;
+  };
+  try {
+    const { upper } = request;
+    const objects = request.objects.map(byDescriptor);
+    const layers = upper && { upperdir: byDescriptor(upper.upperdir), workdir: byDescriptor(upper.workdir) };
+    return { request: { ...request, objects, upper: layers }, [Symbol.dispose]: close };
+  } catch (error) {
+    close();
+    throw error;
   }
 }
 
@@ -54,13 +88,15 @@ interface Erofs extends Disposable {
   path(): string;
 }
 
-function openErofs(calls: MountCalls, image: string): Erofs {
+function openErofs(calls: MountCalls, image: string, userNamespace: string | undefined): Erofs {
   let mount: DetachedMount;
   try {
     mount = calls.create("erofs", image, [], true);
   } catch (error) {
     // Before Linux 6.12 it wants a block device.
     if ((error as { code?: unknown }).code !== "ENOTBLK") throw error;
+    if (userNamespace !== undefined)
+      throw new ComposefsError("unsupported", "showing the ids of a user namespace needs Linux 6.12");
     const place = temporaryDirectory();
     try {
       run("mount", ["-t", "erofs", "-o", "ro,loop", image, place]);
@@ -69,6 +105,14 @@ function openErofs(calls: MountCalls, image: string): Erofs {
       throw cause;
     }
     return { fd: undefined, path: () => place, [Symbol.dispose]: () => leave(place) };
+  }
+  if (userNamespace !== undefined) {
+    try {
+      mapIds(calls, mount, userNamespace);
+    } catch (error) {
+      mount[Symbol.dispose]();
+      throw error;
+    }
   }
   let place: string | undefined;
   return {
@@ -96,8 +140,28 @@ function openErofs(calls: MountCalls, image: string): Erofs {
   }
 }
 
+function mapIds(calls: MountCalls, mount: DetachedMount, userNamespace: string): void {
+  const fd = openSync(userNamespace, "r");
+  try {
+    calls.mapIds(mount, fd);
+  } catch (error) {
+    throw new ComposefsError("invalid", `the ids of the user namespace ${userNamespace} cannot be shown`, {
+      path: userNamespace,
+      cause: error,
+      hint: "it must be another one than this process has, with its ids mapped, and the kernel Linux 5.19 or later",
+    });
+  } finally {
+    closeSync(fd);
+  }
+}
+
 // mount(8) has its own opinions about commas, colons and quotes in options, so it gets links with harmless names.
 function mountByProgram(image: string, target: string, request: MountRequest): void {
+  // mount(8) before util-linux 2.39 passes over X-mount.idmap without a word.
+  if (request.userNamespace !== undefined)
+    throw new ComposefsError("unsupported", "showing the ids of a user namespace needs system calls of the kernel", {
+      hint: "install the npm package koffi",
+    });
   const base = temporaryDirectory();
   const undo: (() => void)[] = [() => rmdirSync(base)];
   try {
@@ -113,7 +177,7 @@ function mountByProgram(image: string, target: string, request: MountRequest): v
     const { upper } = request;
     const harmless: MountRequest = {
       ...request,
-      objects: link("objects", request.objects),
+      objects: request.objects.map((path, i) => link(`objects${i}`, path)),
       upper: upper && { upperdir: link("upper", upper.upperdir), workdir: link("work", upper.workdir) },
     };
     const { source, options, readOnly } = planOverlay(harmless, erofs, parseKernelVersion(release()));
