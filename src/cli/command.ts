@@ -56,6 +56,8 @@ export interface Command {
   readonly hidden?: boolean;
   /** The last line when Ctrl-C ended it. */
   readonly interrupted?: string;
+  /** The exit status of a failure, when that is not 1. */
+  readonly failureStatus?: number;
   /** Resolves to an exit status when that is not 0. */
   readonly run: (context: Context) => Promise<number | void>;
 }

@@ -42,7 +42,7 @@ export async function run(words: readonly string[]): Promise<void> {
       report({ code: "aborted", message, hint: undefined, status }, state.json);
     } else {
       const failure = describeFailure(error);
-      status = failure.status;
+      status = failure.status === 1 ? (state.command?.failureStatus ?? 1) : failure.status;
       report(failure, state.json);
     }
     if (state.verbose)
