@@ -17,7 +17,7 @@ export const images: Command = {
     if (found.length === 0) {
       await out.line("No images found");
       const tagged = listTags(repository).length;
-      if (tagged > 0) note(`there are ${tagged} OCI images: composefs oci images`);
+      if (tagged > 0) note(`OCI images: ${tagged}, see composefs oci images`);
       return undefined;
     }
     const rows = found.map(({ name, target }) => [name, flag("no-trunc") ? target : target.slice(0, 12)]);
