@@ -1,4 +1,4 @@
-// The suites: `unit` needs Node alone; `peers`, `privileged` and `crash` need other programs, root, or time (see CONTRIBUTING).
+// The suites: `unit` needs Node alone; `peers`, `privileged`, `crash` and `vm` need other programs, root, or time (see CONTRIBUTING).
 
 import { defineConfig } from "vitest/config";
 
@@ -24,7 +24,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/{interop,privileged,crash,runtimes}/**", "**/node_modules/**"],
+          exclude: ["test/{interop,privileged,crash,runtimes,vm}/**", "**/node_modules/**"],
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },
@@ -54,6 +54,16 @@ export default defineConfig({
           include: ["test/crash/**/*.test.ts"],
           testTimeout: 1_500_000,
           hookTimeout: 300_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        // A virtual machine under emulation keeps both cores busy: one file at a time.
+        test: {
+          name: "vm",
+          include: ["test/vm/**/*.test.ts"],
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
           fileParallelism: false,
         },
       },
