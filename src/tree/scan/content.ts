@@ -2,6 +2,7 @@
 
 import type { Algorithm, ObjectId } from "../../bytes/algorithm.ts";
 import { fsverityDigest, fsverityFile } from "../../core/fsverity.ts";
+import { sparseDigest } from "../../core/sparse.ts";
 import { ComposefsError } from "../../error.ts";
 import { scanCalls } from "../../runtime/scan-calls.ts";
 
@@ -39,7 +40,18 @@ export function readWhole(fd: number, size: number): Uint8Array {
 
 /** The fs-verity digests of an open file, one for each algorithm. */
 export function contentDigests(fd: number, size: number, algorithms: readonly Algorithm[]): ObjectId[] {
-  if (!isWhole(size)) return algorithms.map((algorithm) => fsverityFile(algorithm, fd, size, scanCalls().read));
+  if (!isWhole(size)) return algorithms.map((algorithm) => largeDigest(fd, size, algorithm));
   const content = readWhole(fd, size);
   return algorithms.map((algorithm) => fsverityDigest(algorithm, content));
+}
+
+function largeDigest(fd: number, size: number, algorithm: Algorithm): ObjectId {
+  const calls = scanCalls();
+  if (calls.nextHole(fd, 0) >= size) return fsverityFile(algorithm, fd, size, calls.read);
+  return sparseDigest(algorithm, {
+    size,
+    read: (target, length, position) => calls.read(fd, target, length, position),
+    nextData: (position) => calls.nextData(fd, position),
+    nextHole: (position) => calls.nextHole(fd, position),
+  });
 }

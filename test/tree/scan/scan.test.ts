@@ -2,10 +2,12 @@
 
 import {
   appendFileSync,
+  closeSync,
   existsSync,
   linkSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -14,6 +16,7 @@ import {
   truncateSync,
   utimesSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -126,6 +129,23 @@ describe("trees", () => {
         });
       }
     }
+  });
+
+  it("holes cost nothing, and are zeros", async () => {
+    const root = newDirectory();
+    const some = Buffer.alloc(3_000_000);
+    some.write("data", 1_500_000);
+    writeFileSync(join(root, "some"), "");
+    truncateSync(join(root, "some"), some.length);
+    const fd = openSync(join(root, "some"), "r+");
+    writeSync(fd, Buffer.from("data"), 0, 4, 1_500_000);
+    closeSync(fd);
+    writeFileSync(join(root, "huge"), "x");
+    truncateSync(join(root, "huge"), 2 ** 40);
+    const { root: tree, bytes } = await scanDirectory(root, { algorithms: ["sha256"] });
+    expect(bytes).toBe(BigInt(2 ** 40 + some.length));
+    expect((tree.entries.get("some") as Leaf).content).toMatchObject({ digest: referenceFsverity("sha256", some) });
+    expect((tree.entries.get("huge") as Leaf).content).toMatchObject({ size: 2 ** 40 });
   });
 
   it("all variants from one scan are the single ones", async () => {
