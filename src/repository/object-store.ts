@@ -1,13 +1,14 @@
 // The object store: content-addressed files below `objects/` (docs/spec/repository.md, sections 5 and 6). Synchronous and
 // built from plain data, so that a worker thread can have its own; it takes no locks, whoever uses it holds the shared one.
 
-import { closeSync, constants, linkSync, lstatSync, mkdirSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, linkSync, lstatSync, mkdirSync, openSync } from "node:fs";
 import { renameSync, statfsSync, unlinkSync, writeSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { type Algorithm, isObjectId, type ObjectId, objectPath } from "../bytes/algorithm.ts";
 import { FsverityHasher, fsverityDigest, fsverityFile } from "../core/fsverity.ts";
 import { ComposefsError, systemError } from "../error.ts";
 import { syscalls } from "../runtime/syscalls.ts";
+import { copyHashing } from "./copy-hashing.ts";
 import { isDamaged, openObject, type StoredObject } from "./object-read.ts";
 import { enableVerity, type VerityState } from "./object-verity.ts";
 
@@ -170,29 +171,30 @@ export class ObjectStore {
    * @param size bytes of the file
    */
   putFileSync(fd: number, size: number): SinkResult {
-    const id = fsverityFile(this.options.algorithm, fd, size);
-    if (this.#known.has(id) || this.#existing(this.path(id), id, size, undefined) === "good") {
-      this.#remember(id);
-      return { id, size, created: false };
+    let expected: ObjectId | undefined;
+    if (this.#absences < SURE_OF_ABSENCE) {
+      expected = fsverityFile(this.options.algorithm, fd, size);
+      if (this.#known.has(expected) || this.#existing(this.path(expected), expected, size, undefined) === "good") {
+        this.#absences = 0;
+        this.#remember(expected);
+        return { id: expected, size, created: false };
+      }
     }
     const temporary = this.#create(constants.O_RDWR);
-    let copied: ObjectId;
+    let id: ObjectId;
     try {
-      if (!syscalls().cloneFile(temporary.fd, fd)) copyAll(temporary.fd, fd);
       // The source may have changed since: what counts is what was stored.
-      copied = fsverityFile(this.options.algorithm, temporary.fd);
+      id = syscalls().cloneFile(temporary.fd, fd)
+        ? fsverityFile(this.options.algorithm, temporary.fd)
+        : copyHashing(this.options.algorithm, temporary.fd, fd);
+      if ((expected !== undefined && expected !== id) || fstatSync(temporary.fd).size !== size) throw fileChanged();
     } catch (error) {
       this.#drop(temporary);
-      throw this.#writeError(error, id, size);
-    }
-    if (copied !== id) {
-      this.#drop(temporary);
-      throw new ComposefsError("io", "the file changed while it was stored", {
-        hint: "run the command again when nothing writes to it",
-      });
+      throw this.#writeError(error, expected, size);
     }
     const path = this.path(id);
     const created = this.#publish(temporary, path, id, size, this.#existing(path, id, size, undefined));
+    this.#absences = created ? this.#absences + 1 : 0;
     this.#remember(id);
     return { id, size, created };
   }
@@ -378,14 +380,10 @@ function writeAll(fd: number, bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at);
 }
 
-function copyAll(to: number, from: number): void {
-  const buffer = new Uint8Array(1 << 20);
-  for (let at = 0; ; ) {
-    const count = readSync(from, buffer, 0, buffer.length, at);
-    if (count === 0) return;
-    writeAll(to, buffer.subarray(0, count));
-    at += count;
-  }
+function fileChanged(): ComposefsError {
+  return new ComposefsError("io", "the file changed while it was stored", {
+    hint: "run the command again when nothing writes to it",
+  });
 }
 
 function noSpace(cause: unknown, action: string, path: string, size: number): ComposefsError {

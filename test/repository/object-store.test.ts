@@ -208,6 +208,40 @@ test("putFileSync stores a file, large ones too", () => {
   expect(leftovers(store)).toEqual([]);
 });
 
+test("putFileSync without looking first: existing files are noticed, another size is an error", () => {
+  const store = newStore();
+  for (let i = 0; i < 320; i++) store.putSync(Buffer.from(`object ${i}`));
+  const data = randomBytes(700_000);
+  const file = join(store.options.path, "source");
+  writeFileSync(file, data);
+  const fd = openSync(file, "r");
+  const id = fsverityDigest("sha256", data);
+  expect(store.putFileSync(fd, data.length)).toEqual({ id, size: data.length, created: true });
+  expect(Buffer.compare(store.readSync(id, data.length), data)).toBe(0);
+  const other = new ObjectStore(store.options);
+  for (let i = 0; i < 320; i++) other.putSync(Buffer.from(`other ${i}`));
+  expect(other.putFileSync(fd, data.length)).toEqual({ id, size: data.length, created: false });
+  for (let i = 0; i < 320; i++) other.putSync(Buffer.from(`others ${i}`));
+  expect(() => other.putFileSync(fd, data.length - 1)).toThrowError(/changed while it was stored/);
+  closeSync(fd);
+  expect(leftovers(store)).toEqual([]);
+});
+
+test("putFileSync keeps holes", () => {
+  const store = newStore();
+  const file = join(store.options.path, "source");
+  writeFileSync(file, "start");
+  truncateSync(file, 40 << 20);
+  const fd = openSync(file, "r");
+  const { id } = store.putFileSync(fd, 40 << 20);
+  closeSync(fd);
+  const whole = Buffer.alloc(40 << 20);
+  whole.write("start");
+  expect(id).toBe(fsverityDigest("sha256", whole));
+  expect(Buffer.compare(store.readSync(id, 40 << 20), whole)).toBe(0);
+  expect(statSync(store.path(id)).blocks * 512).toBeLessThan(8 << 20);
+});
+
 test.runIf(process.getuid?.() !== 0)("permission errors name the repository", () => {
   const store = newStore();
   chmodSync(store.options.path, 0o500);
