@@ -4,7 +4,8 @@
 import { FailureCode, atPath, failurePathLength, prependToPath, refuse, refuseMemory } from "../erofs/failure";
 import { checkHeaders, checkInode, checkRoot, resetFindings } from "./check";
 import { DIRECTORY_ENTRY, Step } from "./directory";
-import { SLOT, atInode, hasStubs, refuseImage, refuseValue } from "./image";
+import { atInode, hasStubs, refuseImage, refuseValue } from "./image";
+import { VISITED, foundInode, markVisited, newInodeTable, putRecord } from "./inode-table";
 import { Inode, entryType, extentOf, readInode } from "./inode";
 import {
   WHITEOUT_MARKERS,
@@ -25,7 +26,6 @@ import {
   MAX_DEPTH,
   Named,
   Reader,
-  VISITED,
   frameAt,
   topFrame,
 } from "./reader";
@@ -39,10 +39,9 @@ export function loadTree(reader: Reader): bool {
 function begin(reader: Reader): bool {
   reader.loaded = false;
   reader.found.release();
-  reader.inodeSlots = reader.image.size / SLOT;
-  reader.inodes = reader.found.alloc(<usize>reader.inodeSlots << 2);
+  if (!newInodeTable(reader)) return false;
   if (reader.frames == 0) reader.frames = reader.arena.alloc(<usize>MAX_DEPTH * FRAME_SIZE);
-  if (reader.inodes == 0 || reader.frames == 0) return refuseMemory();
+  if (reader.frames == 0) return refuseMemory();
   reader.links = changetype<LinkRecord>(0);
   reader.lastLink = reader.links;
   reader.inodeCount = 0;
@@ -84,22 +83,16 @@ function visitAll(reader: Reader): bool {
   return true;
 }
 
-/** Where the table of inodes has the inode, or 0 if it cannot be in the image. */
-@inline
-function slotOf(reader: Reader, nid: u64): usize {
-  return nid < reader.inodeSlots ? reader.inodes + (<usize>nid << 2) : 0;
-}
-
 function visit(reader: Reader, frame: Frame): bool {
   if (reader.depth == 1 && isStubName(frame.name, frame.nameLength)) reader.stubNames++;
-  const slot = slotOf(reader, frame.child);
-  if (slot != 0 && load<u32>(slot) != 0) return visitAgain(frame, load<u32>(slot));
+  const found = foundInode(reader, frame.child);
+  if (found != 0) return visitAgain(frame, found);
   const inode = reader.inode;
   if (!readInode(reader.image, frame.child, inode)) return false;
   if (entryType(inode.mode) != frame.type) return refuseType(frame.type);
   if (!readXattrs(reader.image, inode, reader.xattrs)) return atInode(inode.nid);
   if (frame.type == DIRECTORY_ENTRY) return enter(reader, frame.record, frame.name, frame.nameLength);
-  return visitLeaf(reader, frame, inode, slot) ? true : atInode(inode.nid);
+  return visitLeaf(reader, frame, inode) ? true : atInode(inode.nid);
 }
 
 function refuseType(type: u32): bool {
@@ -136,7 +129,7 @@ function charge(reader: Reader, inode: Inode): bool {
   return true;
 }
 
-function visitLeaf(reader: Reader, frame: Frame, inode: Inode, slot: usize): bool {
+function visitLeaf(reader: Reader, frame: Frame, inode: Inode): bool {
   const image = reader.image;
   const list = reader.xattrs;
   if (!charge(reader, inode) || !checkLeaf(reader, inode)) return false;
@@ -150,14 +143,14 @@ function visitLeaf(reader: Reader, frame: Frame, inode: Inode, slot: usize): boo
     removed = WHITEOUT_MARKERS;
   }
   if (list.meanings != 0 && isRepeated(list, removed)) return refuseImage("xattr twice", "a whiteout xattr is there twice");
-  if (!recordLeaf(reader, frame, inode, slot)) return false;
+  if (!recordLeaf(reader, frame, inode)) return false;
   if (reader.check && !checkInode(reader, inode, frame.record, frame.name, frame.nameLength)) return false;
   return reader.collect ? collectObjects(reader, inode) : true;
 }
 
-function recordLeaf(reader: Reader, frame: Frame, inode: Inode, slot: usize): bool {
+function recordLeaf(reader: Reader, frame: Frame, inode: Inode): bool {
   if (inode.nlink == 1) {
-    store<u32>(slot, VISITED);
+    markVisited(reader, inode.nid);
     return true;
   }
   const at = reader.found.alloc(offsetof<LinkRecord>());
@@ -173,8 +166,7 @@ function recordLeaf(reader: Reader, frame: Frame, inode: Inode, slot: usize): bo
   if (changetype<usize>(reader.lastLink) == 0) reader.links = link;
   else reader.lastLink.next = link;
   reader.lastLink = link;
-  store<u32>(slot, <u32>at);
-  return true;
+  return putRecord(reader, inode.nid, at);
 }
 
 /** Enters the directory whose inode and xattrs the reader has just read. */
@@ -192,7 +184,7 @@ function enter(reader: Reader, parent: DirectoryRecord, name: usize, nameLength:
   record.nid = inode.nid;
   record.type = DIRECTORY_ENTRY;
   if (reader.depth == 0) reader.root = record;
-  store<u32>(slotOf(reader, inode.nid), <u32>at);
+  if (!putRecord(reader, inode.nid, at)) return false;
   const frame = frameAt(reader, reader.depth++);
   frame.start(inode, reader.depth == 1 ? inode.nid : parent.nid);
   frame.record = record;

@@ -47,9 +47,14 @@ function parseRedirect(redirect: Xattr, digestSize: u32): bool {
   return readHex(DIGITS, digits, PARSED, false);
 }
 
+/** Bytes of the smallest inode that needs an object: with an xattr area that holds an empty metacopy. */
+const MIN_EXTERNAL: u32 = 64;
+
 function addDigest(reader: Reader, digest: usize): bool {
   if (reader.digestCount == reader.digestRoom) {
-    const room = max<u32>(256, reader.digestRoom << 1);
+    // The number of inodes that the image claims saves growing, which leaves the smaller lists behind. It may be a lie.
+    const claimed = <u32>min<u64>(reader.image.inodes, reader.image.size / MIN_EXTERNAL);
+    const room = reader.digestRoom == 0 ? max<u32>(256, claimed) : reader.digestRoom << 1;
     const grown = reader.found.alloc(<usize>room << 2);
     if (grown == 0) return refuseMemory();
     memory.copy(grown, reader.digests, <usize>reader.digestCount << 2);

@@ -66,9 +66,6 @@ export class Frame extends DirectoryCursor {
 /** A multiple of 8. */
 export const FRAME_SIZE: usize = (offsetof<Frame>() + 7) & ~7;
 
-/** In the table of inodes: a leaf with one name that was visited. Addresses of records are larger. */
-export const VISITED: u32 = 1;
-
 /** How far a reader is. */
 export namespace State {
   /** Waits for the size. */
@@ -105,9 +102,10 @@ export class Reader {
 
   /** The image is valid, and the following holds. */
   loaded: bool;
-  /** One u32 for each place where an inode can be: 0, VISITED or the address of a record. */
-  inodes: usize;
+  /** Places where an inode can be, a bit for each that was visited, and pages of records (inode-table.ts). */
   inodeSlots: u32;
+  visited: usize;
+  recordPages: usize;
   links: LinkRecord;
   lastLink: LinkRecord;
   root: DirectoryRecord;

@@ -4,9 +4,10 @@
 import { refuseMemory } from "../erofs/failure";
 import { DIRECTORY_ENTRY, Step } from "./directory";
 import { hasStubs } from "./image";
+import { VISITED, foundInode } from "./inode-table";
 import { readInode } from "./inode";
 import { WHITEOUT_MARKERS, directoryMarkers, isNativeWhiteout, looksLikeWhiteout } from "./leaf";
-import { DirectoryFlag, DirectoryRecord, Frame, LinkRecord, Named, Reader, VISITED, frameAt, topFrame } from "./reader";
+import { DirectoryFlag, DirectoryRecord, Frame, LinkRecord, Named, Reader, frameAt, topFrame } from "./reader";
 import { isSelected } from "./selection";
 import { readXattrs } from "./xattrs";
 
@@ -73,7 +74,7 @@ function startWalk(reader: Reader, walk: Walk): i32 {
 
 function visit(reader: Reader, walk: Walk, frame: Frame): i32 {
   if (reader.depth == 1 && !isSelected(reader, frame.name, frame.nameLength)) return Event.END;
-  const found = load<u32>(reader.inodes + (<usize>frame.child << 2));
+  const found = foundInode(reader, frame.child);
   const inode = reader.inode;
   walk.parent = frame.record;
   walk.name = frame.name;

@@ -18,20 +18,18 @@ export async function imageObjects(repository: Repository, name: string): Promis
 }
 
 /**
- * The same as text for large images: pieces of whole lines, an id each, in order.
+ * The same as text for large images: pieces of whole lines, an id each, in order. A piece is valid until the next one.
  *
  * @example
  * ```ts
  * for (const lines of imageObjectLines(repository, "refs/os")) process.stdout.write(lines);
  * ```
  */
-export function* imageObjectLines(repository: Repository, name: string): Generator<string, void, undefined> {
+export function* imageObjectLines(repository: Repository, name: string): Generator<Uint8Array, void, undefined> {
   const { id } = repository.resolveImage(name);
   using reader = withStoredImage(repository.store, id, (fd, options) => new ErofsReader(fd, options));
   reader.objects();
-  for (const lines of reader.pieces()) {
-    yield Buffer.from(lines.buffer, lines.byteOffset, lines.byteLength).toString("latin1");
-  }
+  yield* reader.pieces();
 }
 
 /** {@link imageObjects} by id. */
