@@ -22,7 +22,10 @@ export interface BadObject {
 
 const BUFFER = 1 << 20;
 
-/** Checks objects: the kernel's digest where it keeps one, else, in insecure repositories, the computed one. */
+/**
+ * Checks objects: the kernel's digest where it keeps one, and that it lets all of the content be read; else, in insecure
+ * repositories, the computed digest.
+ */
 export class ObjectChecker {
   readonly #options: ObjectCheckOptions;
   readonly #buffer = new Uint8Array(BUFFER);
@@ -58,6 +61,8 @@ export class ObjectChecker {
       if (!stat.isFile()) return { kind: "object-verity-failed", detail: "not a regular file" };
       const kernel = this.#measures ? this.#measure(fd, path) : undefined;
       if (kernel === undefined && this.#options.secure) return { kind: "object-verity-missing" };
+      // The kernel's digest is what was once enabled; only reading makes it check the data.
+      if (kernel === id) this.#readAll(fd, stat.size);
       const measured = kernel ?? this.#digest(fd, stat.size);
       return measured === id ? undefined : { kind: "object-digest-mismatch", detail: `measured ${measured}` };
     } catch (error) {
@@ -72,6 +77,14 @@ export class ObjectChecker {
     // All objects lie on one file system: asking once is enough.
     if (measured === "unsupported") this.#measures = this.#options.secure;
     return typeof measured === "object" && measured.algorithm === this.#options.algorithm ? measured.digest : undefined;
+  }
+
+  #readAll(fd: number, size: number): void {
+    for (let at = 0; at < size; ) {
+      const count = readSync(fd, this.#buffer, 0, BUFFER, at);
+      if (count === 0) return;
+      at += count;
+    }
   }
 
   #digest(fd: number, size: number): ObjectId {
