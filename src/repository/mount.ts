@@ -1,6 +1,6 @@
 // `mount`: a stored image becomes a file system (docs/spec/cli-cfsctl.md, section 10; docs/spec/repository.md, section 7.2).
 
-import { readFileSync, readSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { ObjectId } from "../bytes/algorithm.ts";
 import { fsverityFile } from "../core/fsverity.ts";
@@ -62,9 +62,7 @@ export function mountImage(
       const measured = fsverityFile(repository.algorithm, image.fd);
       if (measured !== id) throw isDamaged(id, measured);
     }
-    const start = new Uint8Array(HEADER_BYTES);
-    readSync(image.fd, start, 0, HEADER_BYTES, 0);
-    const kind = recognizeImage(start);
+    const kind = recognizeImage(image.read(0, HEADER_BYTES));
     if (kind.kind !== "composefs")
       throw new ComposefsError("invalid", `${name} is not a composefs image`, { digest: id });
     // By descriptor: exactly the file that was verified, whatever happens to its name.

@@ -125,6 +125,16 @@ class FileObject implements StoredObject {
         at += count;
       }
     } catch (error) {
+      if (this.verified && (error as { code?: unknown }).code === "EIO")
+        throw new ComposefsError(
+          "corrupt",
+          `object ${this.id} is damaged: the kernel refuses its data, which fs-verity does not vouch for`,
+          {
+            digest: this.id,
+            cause: error,
+            hint: REPAIR,
+          },
+        );
       throw systemError(error, `reading object ${this.id}`);
     }
     return buffer;
