@@ -118,4 +118,5 @@ export { checkOutside } from "./tree/scan/outside.ts";
 export type { FileWork } from "./tree/scan/file-pool.ts";
 export type { ScannedTree, ScanOptions } from "./tree/scan/scan.ts";
 export { scanDirectory } from "./tree/scan/scan.ts";
+export { checkXattrSpace } from "./tree/xattr-space.ts";
 export type { XattrMode } from "./tree/xattr-filter.ts";

@@ -17,8 +17,12 @@ export const DIRECTORY_OPTIONS: readonly OptionSpec[] = [
 
 /** What the options say about the tree. */
 export function directoryOptions(context: Context) {
+  const containerRoot = !context.flag("no-propagate-usr-to-root");
+  if (!containerRoot && process.getuid?.() !== 0) {
+    context.note("only root sees trusted.* xattrs: where there are any, the result lacks them");
+  }
   return {
-    containerRoot: !context.flag("no-propagate-usr-to-root"),
+    containerRoot,
     xattrMode: xattrMode(context),
     threads: jobsGiven(context),
     signal: context.signal,

@@ -74,6 +74,7 @@ async function fromDirectory(request: ImageRequest, path: string, kept: Director
   const { checkOutside } = await import("../tree/scan/outside.ts");
   const { scanDirectory } = await import("../tree/scan/scan.ts");
   const { reduceMetadata } = await import("../tree/reduce-metadata.ts");
+  const { checkXattrSpace } = await import("../tree/xattr-space.ts");
   const { writeImage } = await import("../image/write.ts");
   if (image !== undefined && image !== "-" && !isSpecial(image)) checkOutside(path, image, "the image");
   const store = kept.digestStore === undefined ? undefined : await openStore(path, kept.digestStore);
@@ -85,6 +86,7 @@ async function fromDirectory(request: ImageRequest, path: string, kept: Director
   });
   store?.sync();
   reduceMetadata(root, kept);
+  checkXattrSpace(root);
   return writing(image, (sink) => writeImage(root, imageOptions(request), sink));
 }
 

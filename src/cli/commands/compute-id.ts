@@ -9,7 +9,7 @@ export const computeId: Command = {
   summary: "compute the image id of a directory; writes nothing",
   description:
     "The hash is that of --hash, else the repository's, else sha512; the format that of --erofs-version, else 1. " +
-    "Run it as root: others do not see trusted.* xattrs, and may not read every file.",
+    "Without root some files may not be readable, and with --no-propagate-usr-to-root trusted.* xattrs are not seen.",
   arguments: [{ name: "PATH", description: "the directory, usually a root file system", completes: "directory" }],
   options: [
     ...DIRECTORY_OPTIONS,
