@@ -29,10 +29,12 @@ export class MkcomposefsError extends Error {
   readonly code = "usage";
   /** Whether the usage text follows. */
   readonly usage: boolean;
+  readonly hint: string | undefined;
 
-  constructor(message: string, usage = false) {
+  constructor(message: string, usage = false, hint?: string) {
     super(message);
     this.usage = usage;
+    this.hint = hint;
   }
 }
 

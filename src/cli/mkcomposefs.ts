@@ -37,8 +37,8 @@ async function main(words: readonly string[]): Promise<number> {
     const { describeFailure } = await import("./failure.ts");
     const { message, hint } = describeFailure(error);
     process.stderr.write(`mkcomposefs: ${message}\n`);
-    if (error instanceof MkcomposefsError) process.stderr.write(error.usage ? USAGE : "");
-    else if (hint !== undefined) process.stderr.write(`hint: ${hint}\n`);
+    if (hint !== undefined) process.stderr.write(`hint: ${hint}\n`);
+    if (error instanceof MkcomposefsError && error.usage) process.stderr.write(USAGE);
     return 1;
   }
 }
@@ -111,8 +111,16 @@ async function writing(
   write: (sink: (chunk: Uint8Array) => void) => WrittenImage | Promise<WrittenImage>,
 ): Promise<WrittenImage> {
   const target = image === undefined ? undefined : openTarget(image);
+  const writeImagePiece = (fd: number, chunk: Uint8Array) => {
+    try {
+      writeAll(fd, chunk);
+    } catch (error) {
+      const hint = "free some space, or choose another place; the image that was there is unchanged";
+      throw new MkcomposefsError(`writing ${image}: ${(error as Error).message}`, false, hint);
+    }
+  };
   try {
-    const written = await write(target === undefined ? () => undefined : (chunk) => writeAll(target.fd, chunk));
+    const written = await write(target === undefined ? () => undefined : (chunk) => writeImagePiece(target.fd, chunk));
     target?.commit();
     return written;
   } finally {

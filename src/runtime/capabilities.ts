@@ -39,6 +39,10 @@ export function capabilities(): Capabilities {
       what: "system calls go through child processes, which is slow",
       remedy: "install the npm package koffi (on Deno also permit --allow-ffi)",
     });
+    shortcomings.push({
+      what: "directories cannot be made into images: their extended attributes cannot be read",
+      remedy: "install the npm package koffi (on Deno also permit --allow-ffi)",
+    });
     for (const [command, fromPackage, what] of COMMANDS)
       if (!onPath(command))
         shortcomings.push({ what, remedy: `install the npm package koffi, or ${fromPackage} for \`${command}\`` });
