@@ -38,7 +38,10 @@ async function makeImage(path) {
 }
 
 /** The peer does not sort objects, and repeats those that several files have. */
-const sorted = (lines) => [...new Set(lines.split("\n"))].toSorted().join("\n");
+const sorted = (lines) => {
+  const all = lines.split("\n").toSorted((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+  return all.filter((line, i) => line !== all[i - 1]).join("\n");
+};
 
 /** What both print, given what the peer printed. */
 const COMMANDS = {

@@ -3,6 +3,7 @@
 
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -127,6 +128,25 @@ describeMounts("mount.composefs", () => {
     const answer = { image: at("tree.img"), target: place, version: 1, readOnly: true };
     expect(JSON.parse(stdout)).toEqual(answer);
     expect(readFileSync(join(place, "inline"), "utf8")).toBe("hello");
+  });
+
+  it("is what diff finds equal to the image, until something changes", () => {
+    for (const name of ["diff-upper", "diff-work"]) mkdirSync(at(name));
+    const layers = `upperdir=${quoted(at("diff-upper"))},workdir=${quoted(at("diff-work"))}`;
+    const diff = (...ignored: string[]) => {
+      const words = [program("main"), "diff", at("tree.img"), place, "--quiet", ...ignored];
+      const { status, stdout } = spawnSync(process.execPath, words, { encoding: "utf8" });
+      return { status, stdout };
+    };
+    expect(mount(basedir())).toEqual(done);
+    expect(diff()).toEqual({ status: 0, stdout: "" });
+    expect(unmount(place)).toBeUndefined();
+    expect(mount(`${basedir()},${layers}`)).toEqual(done);
+    chmodSync(join(place, "inline"), 0o640);
+    rmSync(join(place, "e"), { recursive: true });
+    // The root is that of the upperdir.
+    const changes = "~ /\n    xattr user.root: r -> none\n- /e/\n~ /inline\n    mode: 600 -> 640\n";
+    expect(diff("--ignore", "mtime")).toEqual({ status: 1, stdout: changes });
   });
 
   it("takes changes into the upperdir, unless ro", () => {
