@@ -59,7 +59,10 @@ export const TEMPORARY_META = ".tmp-meta-";
 
 const ROOT_ENTRIES = new Set([META_FILE, "objects", "streams", "images"]);
 
-/** Lists a repository. */
+/**
+ * Lists a repository. Others may write meanwhile, objects before entries and entries before refs; listed the other way
+ * round, whatever is found leads to something that is found as well.
+ */
 export function takeInventory(root: string, algorithm: Algorithm): Inventory {
   const inventory: Inventory = {
     algorithm,
@@ -91,16 +94,16 @@ export function takeMisnamed(inventory: Inventory): void {
 }
 
 function listCategory(root: string, category: Category, algorithm: Algorithm): CategoryInventory {
-  const entries = listLinks(root, category, "refs").map(({ name, target }) => ({
-    name,
-    target,
-    object: target === undefined ? undefined : objectOfTarget(target, algorithm),
-  }));
   const refs = walkLinks(root, `${category}/refs`).map(({ name, target }) => {
     const entry = target === undefined ? undefined : target.slice(target.lastIndexOf("/") + 1);
     const straight = target !== undefined && targetPath(`${category}/refs/${name}`, target) === `${category}/${entry}`;
     return { name, target, entry, straight };
   });
+  const entries = listLinks(root, category, "refs").map(({ name, target }) => ({
+    name,
+    target,
+    object: target === undefined ? undefined : objectOfTarget(target, algorithm),
+  }));
   return { entries, refs };
 }
 
