@@ -30,9 +30,8 @@ const WHOLE = {
   "512-measure": `cd /disks/data/512 && ${MEASURE}`,
   "512-meta": "cd /disks/data/512 && cat meta.json",
   "512-fsck": `${IN_512} fsck --json`,
-  "512-mount": `${IN_512} mount ${EXAMPLE_ID} /mnt --require-verity`,
-  "512-mounted": `${SHOW_OVERLAYS}; umount /mnt`,
-  "512-oci-mount": `${IN_512} oci mount golden /mnt --require-verity`,
+  "512-mount": `${IN_512} mount ${goldenImageId("sha512")} /mnt --require-verity`,
+  "512-mounted": SHOW_OVERLAYS,
   "512-digests": digestsBelow("/mnt", "sha512"),
   "512-write": "touch /mnt/new",
   "512-unmount": `umount /mnt && ${SHOW_OVERLAYS}; losetup -a`,
@@ -77,10 +76,9 @@ const WHOLE = {
     'fsverity enable image && mv -f image "$image"',
     `${IN_256} oci mount large /mnt`,
   ].join(" && "),
-  "exchange-fsck": `${IN_256} fsck --json`,
   "exchange-repair": `${IN_256} fsck --repair --json`,
   "exchange-pull": `${IN_256} oci pull ${LAYOUTS.large} large --quiet`,
-  "exchange-healed": `${IN_256} fsck --json && cd /disks/data/256 && ${MEASURE}`,
+  "exchange-healed": `cd /disks/data/256 && ${MEASURE}`,
 };
 
 const DAMAGED = {
@@ -90,7 +88,7 @@ const DAMAGED = {
   unreadable: `${UNREADABLE}; cd /; umount /mnt`,
   fsck: `${IN_256} fsck --json`,
   image: `${IN_512} mount ${EXAMPLE_ID} /mnt`,
-  "image-left": `${SHOW_OVERLAYS}; losetup -a; ls /tmp`,
+  "image-left": `${SHOW_OVERLAYS}; losetup -a; ls -d /tmp/composefs-* 2>/dev/null`,
   unsealed: "cd /disks/data/256 && cp meta.json /tmp/meta && cp /tmp/meta meta.new && mv meta.new meta.json",
   "unsealed-require": `${IN_256} oci mount large /mnt --require-verity`,
 };
@@ -160,7 +158,7 @@ describeMachine("6.12", "fs-verity on Linux 6.12", () => {
   });
 
   it.each([
-    ["mount", "512-mount", "512-mounted", EXAMPLE_ID],
+    ["mount", "512-mount", "512-mounted", goldenImageId("sha512")],
     ["mount(8)", "256-mount", "256-mounted", ""],
   ] as const)("mounts with verity=require through %s", (_, step, mounted, id) => {
     expect(succeeded(step)).toBe("");
@@ -170,7 +168,6 @@ describeMachine("6.12", "fs-verity on Linux 6.12", () => {
   });
 
   it("shows the right content of every file", () => {
-    succeeded("512-oci-mount");
     expect(lines(succeeded("512-digests"))).toEqual(goldenDigests("sha512"));
     expect(lines(succeeded("256-digests"))).toEqual(largeDigests("sha256"));
   });
@@ -223,9 +220,8 @@ describeMachine("6.12", "fs-verity on Linux 6.12", () => {
     });
 
     it("fsck names every exchanged object", () => {
-      expect(whole.steps["exchange-fsck"].status).toBe(1);
       const other = referenceFsverity("sha256", LARGE_FILES.get("usr/other") as Buffer);
-      expect(reportedObjects(whole.steps["exchange-fsck"].stdout)).toEqual(
+      expect(reportedObjects(whole.steps["exchange-repair"].stdout)).toEqual(
         new Map([
           [ONE, `object-digest-mismatch: measured ${other}`],
           [THIRD, "object-verity-missing"],

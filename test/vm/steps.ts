@@ -30,9 +30,14 @@ export function lines(output: string): string[] {
   return output.trim().split("\n");
 }
 
-/** What `fsck --json` says of objects, by their paths. */
+interface Report {
+  findings: { kind: string; path: string; detail?: string }[];
+}
+
+/** What `fsck --json` says of objects, by their paths; with `--repair`, what it found before. */
 export function reportedObjects(json: string): Map<string, string> {
-  const { findings } = JSON.parse(json) as { findings: { kind: string; path: string; detail?: string }[] };
+  const report = JSON.parse(json) as Report | { before: Report };
+  const { findings } = "before" in report ? report.before : report;
   return new Map(
     findings
       .filter(({ path }) => path.startsWith("objects/"))
