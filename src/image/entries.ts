@@ -50,20 +50,36 @@ export function* imageEntries(image: ImageInput, options: EntriesOptions = {}): 
 }
 
 /** The lines of the canonical dump without their ends, as many at once as come together. */
-export function* imageLines(
-  image: ImageInput,
-  { only = [], ...readOptions }: EntriesOptions = {},
-): Generator<string[], void, undefined> {
-  using reader = new ErofsReader(image, readOptions);
-  for (const name of only) reader.select(name);
-  reader.dump();
-  let rest = "";
-  for (const piece of reader.pieces()) {
-    const lines = (rest + Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength).toString("latin1")).split("\n");
-    rest = lines.pop() ?? "";
+export function* imageLines(image: ImageInput, options: EntriesOptions = {}): Generator<string[], void, undefined> {
+  for (const bytes of imageLineBytes(image, options)) {
+    const lines = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1").split("\n");
+    lines.pop();
     yield lines;
   }
 }
+
+/** Whole lines of the canonical dump as bytes, which are valid until the next ones. */
+export function* imageLineBytes(
+  image: ImageInput,
+  { only = [], ...readOptions }: EntriesOptions = {},
+): Generator<Uint8Array, void, undefined> {
+  using reader = new ErofsReader(image, readOptions);
+  for (const name of only) reader.select(name);
+  reader.dump();
+  let rest: Uint8Array = new Uint8Array();
+  for (const piece of reader.pieces()) {
+    const first = piece.indexOf(LINE_FEED) + 1;
+    const end = piece.lastIndexOf(LINE_FEED) + 1;
+    if (rest.length > 0 || end === 0) rest = Buffer.concat([rest, piece.subarray(0, end === 0 ? piece.length : first)]);
+    if (end === 0) continue;
+    const start = rest.length > 0 ? first : 0;
+    if (rest.length > 0) yield rest;
+    if (start < end) yield piece.subarray(start, end);
+    rest = Uint8Array.from(piece.subarray(end));
+  }
+}
+
+const LINE_FEED = 0x0a;
 
 /** What listings need of a line: the fields up to the payload. */
 export interface LineHead {

@@ -6,10 +6,19 @@ import type { ByteString } from "../bytes/byte-string.ts";
 import { compareBytes } from "../bytes/byte-string.ts";
 import type { ImageInput } from "../core/erofs-read.ts";
 import { unescapeField } from "../tree/dump-fields.ts";
-import { type EntriesOptions, imageLines, lineHead } from "./entries.ts";
+import { type EntriesOptions, imageLineBytes } from "./entries.ts";
 
-const REGULAR = 0o10;
-const OBJECT_PATH = /^[0-9a-f]{2}\/(?:[0-9a-f]{62}|[0-9a-f]{126})$/;
+const SPACE = 0x20;
+const SLASH = 0x2f;
+const LINE_FEED = 0x0a;
+const DASH = 0x2d;
+const [ONE, ZERO] = [0x31, 0x30];
+
+/** The value of each lower-case hex digit; 16 for all other bytes. */
+const HEX_VALUE: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => {
+  const value = "0123456789abcdef".indexOf(String.fromCharCode(byte));
+  return value < 0 ? 16 : value;
+});
 
 /**
  * Paths of objects, each once, of any number of images.
@@ -31,17 +40,26 @@ export class PayloadSet {
    * @throws ComposefsError `invalid` if the image is not valid; then none of it are added
    */
   addImage(image: ImageInput, options: EntriesOptions = {}): void {
-    for (const lines of imageLines(image, options)) {
-      for (const line of lines) {
-        const { type, payload } = lineHead(line);
-        if (type === REGULAR && payload !== "-") this.#add(payload);
-      }
+    for (const lines of imageLineBytes(image, options)) {
+      for (let at = 0; at < lines.length; at = lines.indexOf(LINE_FEED, at) + 1) at = this.#addLine(lines, at);
     }
   }
 
-  #add(payload: string): void {
-    if (!OBJECT_PATH.test(payload)) this.#others.add(unescapeField(payload, "PAYLOAD"));
-    else this.#digests[payload.length === 65 ? "sha256" : "sha512"].add(payload.slice(0, 2) + payload.slice(3));
+  /** Adds what the line at a place has; answers a place in it. */
+  #addLine(lines: Uint8Array, at: number): number {
+    const mode = fieldStart(lines, at, 2);
+    const nlink = fieldStart(lines, mode, 1);
+    // 10 and four digits: a regular file, and no line of a further name.
+    if (lines[mode] !== ONE || lines[mode + 1] !== ZERO || nlink - mode !== 7) return nlink;
+    const start = fieldStart(lines, nlink, 5);
+    const end = fieldStart(lines, start, 1) - 1;
+    if (end - start === 1 && lines[start] === DASH) return end;
+    if (lines[start + 2] === SLASH) {
+      if (end - start === 65 && this.#digests.sha256.add(lines, start)) return end;
+      if (end - start === 129 && this.#digests.sha512.add(lines, start)) return end;
+    }
+    this.#others.add(unescapeField(Buffer.from(lines.subarray(start, end)).toString("latin1"), "PAYLOAD"));
+    return end;
   }
 
   /** The paths in byte order. */
@@ -64,6 +82,13 @@ export class PayloadSet {
   }
 }
 
+/** Where the field begins that is so many fields behind the one at a place. */
+function fieldStart(lines: Uint8Array, from: number, fields: number): number {
+  let at = from;
+  for (let left = fields; left > 0; at++) if (lines[at] === SPACE) left--;
+  return at;
+}
+
 /** Digests of one length, one behind the other. */
 class DigestList {
   readonly #size: number;
@@ -74,25 +99,44 @@ class DigestList {
     this.#size = size;
   }
 
-  add(hex: string): void {
-    const at = this.#count * this.#size;
-    if (at === this.#bytes.length) {
-      const grown = Buffer.alloc(Math.max(1 << 16, 2 * at));
-      this.#bytes.copy(grown);
-      this.#bytes = grown;
+  /** Adds the digest whose object path begins at a place; false if it is none. */
+  add(text: Uint8Array, start: number): boolean {
+    const size = this.#size;
+    const at = this.#count * size;
+    if (at === this.#bytes.length) this.#grow();
+    const bytes = this.#bytes;
+    // The slash is behind the first byte.
+    for (let i = 0, from = start; i < size; i++, from += i === 1 ? 3 : 2) {
+      const high = HEX_VALUE[text[from] as number] as number;
+      const low = HEX_VALUE[text[from + 1] as number] as number;
+      if ((high | low) > 15) return false;
+      bytes[at + i] = (high << 4) | low;
     }
-    this.#bytes.write(hex, at, "hex");
     this.#count++;
+    return true;
+  }
+
+  #grow(): void {
+    const grown = Buffer.alloc(Math.max(1 << 16, 2 * this.#bytes.length));
+    this.#bytes.copy(grown);
+    this.#bytes = grown;
   }
 
   /** Object paths, sorted, each once. */
   *paths(): Generator<ByteString, void, undefined> {
     const size = this.#size;
     const bytes = this.#bytes;
+    // Nearly every comparison ends with the first four bytes.
+    const heads = new Uint32Array(this.#count);
+    const order = new Uint32Array(this.#count);
+    for (let i = 0; i < this.#count; i++) {
+      heads[i] = bytes.readUInt32BE(i * size);
+      order[i] = i;
+    }
     const compare = (a: number, b: number) =>
-      bytes.readUInt32BE(a * size) - bytes.readUInt32BE(b * size) ||
+      (heads[a] as number) - (heads[b] as number) ||
       bytes.compare(bytes, b * size, (b + 1) * size, a * size, (a + 1) * size);
-    const order = Uint32Array.from({ length: this.#count }, (_, i) => i).sort(compare);
+    order.sort(compare);
     let last: number | undefined;
     for (const place of order) {
       if (last !== undefined && compare(last, place) === 0) continue;

@@ -8,6 +8,7 @@ import { imageEntries } from "../../src/image/entries.ts";
 import { rewriteImage } from "../../src/image/rewrite.ts";
 import { writeImageFromDump } from "../../src/image/write.ts";
 import { goldenImages, saysMoreThanTree } from "../core/erofs-goldens.ts";
+import { Directory, Leaf } from "../../src/tree/node.ts";
 import { dumpOfImage, imageOfTree } from "../fixtures/image.ts";
 import { randomTree } from "../fixtures/random-tree.ts";
 import { goldensDir } from "../goldens-dir.ts";
@@ -65,5 +66,30 @@ describe("the objects of images", () => {
     }
     expect(want.size).toBeGreaterThan(10);
     expect([...payloads.sorted()]).toEqual([...want].toSorted());
+  });
+});
+
+describe("entries", () => {
+  it("have lines of any length, longer than what comes at once too", () => {
+    const value = "\xff".repeat(60_000);
+    const stat = { mode: 0o644, uid: 0, gid: 0, mtimeSec: 0n, mtimeNsec: 0, xattrs: new Map<string, string>() };
+    const root = new Directory(stat);
+    for (let i = 0; i < 40; i++) {
+      const xattrs = new Map(Array.from({ length: i % 5 }, (_, x) => [`user.${i}.${x}`, value] as const));
+      root.entries.set(
+        `f${i}`,
+        new Leaf({ ...stat, xattrs }, { kind: "external", size: 5, digest: undefined, path: `a/${i}` }),
+      );
+    }
+    const image = imageOfTree(root, { version: 1, dialect: "c" });
+    const lines = dumpOfImage(image).trimEnd().split("\n");
+    expect(Math.max(...lines.map((line) => line.length))).toBeGreaterThan(900_000);
+    const entries = [...imageEntries(image)];
+    expect(entries.map(({ path, xattrs }) => `${path} ${xattrs.map((xattr) => xattr.join("=")).join(" ")}`)).toEqual(
+      lines.map((line) => `${line.split(" ")[0]} ${line.split(" ").slice(11).join(" ")}`),
+    );
+    const payloads = new PayloadSet();
+    payloads.addImage(image);
+    expect([...payloads.sorted()]).toEqual(Array.from({ length: 40 }, (_, i) => `a/${i}`).toSorted());
   });
 });
