@@ -90,6 +90,7 @@ function download(name: KernelName, folder: string): string {
     "Acquire::Languages=none",
     "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
     "APT::Sandbox::User=root",
+    "APT::Update::Error-Mode=any",
   ].flatMap((setting) => ["-o", setting]);
   const run = (program: string, args: string[]) =>
     execFileSync(program, [...settings, ...args], { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
