@@ -44,6 +44,14 @@ export async function parse(words: readonly string[]): Promise<Parsed> {
   return { command, group, args, options };
 }
 
+/** Where the command stands: the first word that is neither a global option nor the value of one; 0 when there is none. */
+export function placeOfCommand(words: readonly string[]): number {
+  const { options, positionals } = tokenize(words, GLOBAL_OPTIONS);
+  const place = positionals[0]?.index ?? 0;
+  const known = new Set(GLOBAL_OPTIONS.map((spec) => spec.name));
+  return options.some((option) => option.index < place && !known.has(option.name)) ? 0 : place;
+}
+
 async function findCommand(
   outline: Tokens,
 ): Promise<{ name: string | undefined; group: string | undefined; used: number }> {
@@ -63,8 +71,6 @@ async function findCommand(
   if (!GROUPS.has(first)) {
     const name = ALIASES.get(first) ?? first;
     if (COMMANDS.has(name)) return { name, group: undefined, used: 1 };
-    if (C_TOOLS.has(first))
-      throw new UsageError(`${first} takes no options before its name`, `write composefs ${first} [OPTIONS] ...`);
     throw await unknownCommand(first, [...COMMANDS.keys(), ...GROUPS.keys(), ...C_TOOLS.keys()]);
   }
   if (second === undefined) return { name: undefined, group: first, used: 1 };

@@ -77,6 +77,23 @@ describe("every spelling is understood", () => {
   });
 });
 
+describe("programs of the C tools", () => {
+  it("take global options before their name", async () => {
+    const words = ["mkcomposefs", "--from-file", "--print-digest-only", "-"];
+    const input = "/ 4096 40755 2 0 0 0 1.0 - - -\n";
+    const plain = await run(words, { input });
+    expect(plain.stdout).toMatch(/^[0-9a-f]{64}\n$/);
+    expect(await run(at(...words), { input })).toEqual(plain);
+    const unknown = await run(["--rep", "x", ...words], { input });
+    expect(unknown).toMatchObject({ status: 2, stdout: "", stderr: expect.stringMatching(/unknown option --rep/) });
+  });
+
+  it("show their help, status 0", async () => {
+    const { status, stdout } = await run(["mount.composefs", "--help"]);
+    expect([status, stdout.split("\n")[0]]).toEqual([0, expect.stringMatching(/^Usage: mount\.composefs /)]);
+  });
+});
+
 describe("lists", () => {
   it("images hints at the OCI images when there are no others", async () => {
     const { status, stdout, stderr } = await run(at("images"));
