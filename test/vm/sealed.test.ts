@@ -86,7 +86,10 @@ const DAMAGED = {
   "good-page": "dd if=/mnt/usr/large bs=4096 count=1 skip=4 2>/dev/null | sha256sum",
   "bad-page": "dd if=/mnt/usr/large of=/dev/null bs=4096 count=1 skip=3",
   unreadable: `${UNREADABLE}; cd /; umount /mnt`,
-  fsck: `${IN_256} fsck --json`,
+  repair: `${IN_256} fsck --repair --json`,
+  pull: `${IN_256} oci pull ${LAYOUTS.large} large --quiet`,
+  healed: `cd /disks/data/256 && find objects -type f -exec cat {} + >/dev/null && ${MEASURE}`,
+  fsck: `${IN_512} fsck --json`,
   image: `${IN_512} mount ${EXAMPLE_ID} /mnt`,
   "image-left": `${SHOW_OVERLAYS}; losetup -a; ls -d /tmp/composefs-* 2>/dev/null`,
   unsealed: "cd /disks/data/256 && cp meta.json /tmp/meta && cp /tmp/meta meta.new && mv meta.new meta.json",
@@ -272,10 +275,19 @@ describeMachine("6.12", "fs-verity on Linux 6.12", () => {
     });
 
     it("fsck names the damaged objects", () => {
-      expect(damaged.steps.fsck.status).toBe(1);
-      expect(reportedObjects(damaged.steps.fsck.stdout)).toEqual(
+      expect(reportedObjects(damaged.steps.repair.stdout)).toEqual(
         new Map([deep, large].map((path) => [path, "object-verity-failed: EIO"])),
       );
+      expect(damaged.steps.fsck.status).toBe(1);
+      expect(reportedObjects(damaged.steps.fsck.stdout)).toEqual(
+        new Map([[objectFile(EXAMPLE_ID), "object-verity-failed: EIO"]]),
+      );
+    });
+
+    it("repair and a pull heal them", () => {
+      expect(damaged.steps.pull).toMatchObject({ status: 0 });
+      expect(damaged.steps.healed).toMatchObject({ status: 0, stderr: "" });
+      expect(expectNamedByKernel(damaged.steps.healed.stdout, "sha256")).toEqual(expect.arrayContaining([deep, large]));
     });
 
     it("an image with a damaged superblock is refused by its id, although its digest measures right", () => {
