@@ -1,21 +1,16 @@
 // Decompression of layers, chosen by their first bytes and never by their media type (docs/spec/oci.md, section 4.2).
 
-import { zstdDecodesHere, zstdDecompressFrames, zstdDecompressInThread } from "../runtime/zstd.ts";
+import { zstdDecompressFrames } from "../runtime/zstd.ts";
 import { ChunkReader } from "./chunk-reader.ts";
 import { gunzip, startsMember } from "./gzip.ts";
 
 /** How a layer is compressed. */
 export type Compression = "none" | "gzip" | "zstd";
 
-/** Size of zstd data that is worth a thread, where the runtime has none of its own for it. */
-const THREAD_FROM = 4 << 20;
-
 /** Options of {@link decompress}. */
 export interface DecompressOptions {
   /** What the stream is called in messages. */
   name?: string;
-  /** Bytes of the stream, if known. */
-  size?: number;
   /** Told once, before the first byte comes out. */
   onCompression?: (compression: Compression) => void;
 }
@@ -49,10 +44,8 @@ export async function* decompress(
     options.onCompression?.(compression);
     const name = options.name ?? "layer";
     if (compression === "gzip") yield* gunzip(reader, name);
-    else if (compression !== "zstd") yield* reader.rest();
-    else if (zstdDecodesHere && (options.size ?? 0) >= THREAD_FROM)
-      yield* zstdDecompressInThread(reader.rest(), { what: name, portable: false });
-    else yield* zstdDecompressFrames(reader.rest(), { what: name });
+    else if (compression === "zstd") yield* zstdDecompressFrames(reader.rest(), { what: name });
+    else yield* reader.rest();
   } finally {
     await reader.close();
   }

@@ -29,8 +29,7 @@ interface Thread {
 
 type Reply = { id: number; value: unknown } | { id: number; error: PlainError };
 
-/** A {@link ComposefsError} as plain data. */
-export interface PlainError {
+interface PlainError {
   code: ErrorCode;
   message: string;
   details: ErrorDetails;
@@ -151,7 +150,7 @@ export class WorkerPool implements AsyncDisposable {
       thread.pending.delete(reply.id);
       thread.load -= request.cost;
       if (thread.pending.size === 0) worker.unref();
-      if ("error" in reply) request.reject(reviveError(reply.error));
+      if ("error" in reply) request.reject(revive(reply.error));
       else request.resolve(reply.value);
     });
     const fail = (error: unknown): void => {
@@ -178,7 +177,7 @@ export function serveRequests(handler: (request: unknown) => unknown): void {
     try {
       port.postMessage({ id, value: handler(request) } satisfies Reply);
     } catch (error) {
-      port.postMessage({ id, error: flattenError(error) } satisfies Reply);
+      port.postMessage({ id, error: flatten(error) } satisfies Reply);
     }
   });
 }
@@ -198,8 +197,7 @@ function settled(request: Request): Promise<void> {
   });
 }
 
-/** An error as plain data, for the way between threads. */
-export function flattenError(error: unknown): PlainError {
+function flatten(error: unknown): PlainError {
   const known =
     error instanceof ComposefsError
       ? error
@@ -215,7 +213,6 @@ export function flattenError(error: unknown): PlainError {
   return { code: known.code, message: known.message, details };
 }
 
-/** The error that {@link flattenError} has taken apart. */
-export function reviveError({ code, message, details }: PlainError): ComposefsError {
+function revive({ code, message, details }: PlainError): ComposefsError {
   return new ComposefsError(code, message, details);
 }

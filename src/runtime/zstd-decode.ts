@@ -3,7 +3,7 @@
 
 import * as zlib from "node:zlib";
 import { ComposefsError } from "../error.ts";
-import type { Allocate, WasmFrameStream } from "./zstd-wasm.ts";
+import type { WasmFrameStream } from "./zstd-wasm.ts";
 import { type FrameHeader, type FramePiece, FrameWalker, MAX_BLOCK, storedContent } from "./zstd-frames.ts";
 
 /** The largest window that is accepted: 128 MiB, the limit of standard decoders. */
@@ -26,9 +26,6 @@ const native: NodeZstd | undefined = "createZstdDecompress" in zlib && "zstdDeco
 // Its one-call decoder is sound.
 const nativeStreams = native !== undefined && !("Deno" in globalThis);
 
-/** Whether {@link zstdDecompressFrames} decodes in the thread that calls it, as long as that takes. */
-export const zstdDecodesHere: boolean = native === undefined;
-
 /** Options of {@link zstdDecompressFrames}. */
 export interface ZstdDecompressOptions {
   /** Largest accepted window in bytes; 128 MiB when left out, and never more. */
@@ -37,8 +34,6 @@ export interface ZstdDecompressOptions {
   what?: string;
   /** For tests: decode in WebAssembly also where the runtime has its own decoder. */
   portable?: boolean;
-  /** Gives the memory of what is decoded in WebAssembly; new memory for each piece when left out. */
-  allocate?: Allocate;
 }
 
 /**
@@ -61,7 +56,7 @@ export async function* zstdDecompressFrames(
   try {
     for await (const chunk of source) {
       for (const piece of walker.push(chunk)) {
-        frame ??= new FrameDecoder(usesNative, options.allocate);
+        frame ??= new FrameDecoder(usesNative);
         yield* frame.push(piece);
         if (piece.last) frame = undefined;
       }
@@ -113,16 +108,14 @@ function named(error: unknown, what: string | undefined): unknown {
 // Gathers a frame; decodes it in one call when it stays small, else piece by piece.
 class FrameDecoder {
   readonly #native: boolean;
-  readonly #allocate: Allocate | undefined;
   #held: Uint8Array[] = [];
   #heldBytes = 0;
   #blocks = 0;
   #header: FrameHeader | undefined;
   #stream: StreamDecoder | undefined;
 
-  constructor(usesNative: boolean, allocate: Allocate | undefined) {
+  constructor(usesNative: boolean) {
     this.#native = usesNative;
-    this.#allocate = allocate;
   }
 
   async *push(piece: FramePiece): AsyncGenerator<Uint8Array, void, undefined> {
@@ -138,12 +131,10 @@ class FrameDecoder {
     const header = this.#header;
     if (piece.last) {
       const bytes = this.#held.length === 1 ? (this.#held[0] as Uint8Array) : Buffer.concat(this.#held);
-      const output = await decodeSmall(bytes, header as FrameHeader, this.#blocks, this.#native, this.#allocate);
+      const output = await decodeSmall(bytes, header as FrameHeader, this.#blocks, this.#native);
       if (output.length > 0) yield output;
-    } else if (header && (!this.#native || this.#blocks > SMALL_BLOCKS - 8 || this.#heldBytes > SMALL_BYTES)) {
-      // WebAssembly takes any piece as it comes; gathering would leave copies for its heap to clean up.
-      this.#stream =
-        this.#native && nativeStreams ? new NativeStream(header) : new PortableStream(header, this.#allocate);
+    } else if (header && (this.#blocks > SMALL_BLOCKS - 8 || this.#heldBytes > SMALL_BYTES)) {
+      this.#stream = this.#native && nativeStreams ? new NativeStream(header) : new PortableStream(header);
       const held = this.#held;
       this.#held = [];
       for (const bytes of held) yield* this.#stream.push(bytes, false);
@@ -160,7 +151,6 @@ async function decodeSmall(
   header: FrameHeader,
   blocks: number,
   usesNative: boolean,
-  allocate: Allocate | undefined,
 ): Promise<Uint8Array> {
   const bound = blocks * Math.min(MAX_BLOCK, header.windowSize);
   if (header.contentSize !== undefined && header.contentSize > bound)
@@ -176,8 +166,7 @@ async function decodeSmall(
     });
   } else {
     // Spares small streams the 40 ms that libzstd takes to load.
-    output =
-      storedContent(frame, header) ?? (await (await import("./zstd-wasm.ts")).decompressFrame(frame, bound, allocate));
+    output = storedContent(frame, header) ?? (await (await import("./zstd-wasm.ts")).decompressFrame(frame, bound));
   }
   checkSize(header, output.length);
   return output;
@@ -240,17 +229,15 @@ class NativeStream implements StreamDecoder {
 
 class PortableStream implements StreamDecoder {
   readonly #header: FrameHeader;
-  readonly #allocate: Allocate | undefined;
   #decoder: WasmFrameStream | undefined;
   #size = 0;
 
-  constructor(header: FrameHeader, allocate: Allocate | undefined) {
+  constructor(header: FrameHeader) {
     this.#header = header;
-    this.#allocate = allocate;
   }
 
   async *push(bytes: Uint8Array, last: boolean): AsyncGenerator<Uint8Array, void, undefined> {
-    this.#decoder ??= await (await import("./zstd-wasm.ts")).WasmFrameStream.open(this.#allocate);
+    this.#decoder ??= await (await import("./zstd-wasm.ts")).WasmFrameStream.open();
     for (const piece of this.#decoder.push(bytes, last)) {
       this.#size += piece.length;
       yield piece;

@@ -29,18 +29,6 @@ const REASONS: Record<number, string> = {
 
 const DESCRIPTORS = 24;
 
-/** Gives that many bytes of memory for a piece of output. */
-export type Allocate = (size: number) => Uint8Array;
-
-const fresh: Allocate = (size) => new Uint8Array(size);
-
-// The module's memory may move and is used again.
-function copied(zstd: Exports, at: number, size: number, allocate: Allocate): Uint8Array {
-  const output = allocate(size);
-  output.set(new Uint8Array(zstd.memory.buffer, at, size));
-  return output;
-}
-
 let loading: Promise<Exports> | undefined;
 
 async function load(): Promise<Exports> {
@@ -62,7 +50,7 @@ function checked(result: number): number {
   return result >>> 0;
 }
 
-function claim(zstd: Exports, size: number): number {
+function allocate(zstd: Exports, size: number): number {
   const pointer = zstd.malloc(size);
   if (pointer === 0) throw new ComposefsError("limit", `zstd: no memory for ${size} bytes`);
   return pointer;
@@ -72,20 +60,15 @@ function claim(zstd: Exports, size: number): number {
  * Decodes one whole frame whose output is bounded.
  *
  * @param bound bytes that the frame's blocks can hold at most
- * @param allocate gives the memory of the output
  * @throws ComposefsError `invalid` when it is damaged or a checksum is wrong
  */
-export async function decompressFrame(
-  frame: Uint8Array,
-  bound: number,
-  allocate: Allocate = fresh,
-): Promise<Uint8Array> {
+export async function decompressFrame(frame: Uint8Array, bound: number): Promise<Uint8Array> {
   const zstd = await (loading ??= load());
-  const memory = claim(zstd, frame.length + bound);
+  const memory = allocate(zstd, frame.length + bound);
   try {
     new Uint8Array(zstd.memory.buffer).set(frame, memory + bound);
     const size = checked(zstd.ZSTD_decompress(memory, bound, memory + bound, frame.length));
-    return copied(zstd, memory, size, allocate);
+    return new Uint8Array(zstd.memory.buffer, memory, size).slice();
   } finally {
     zstd.free(memory);
   }
@@ -94,21 +77,19 @@ export async function decompressFrame(
 /** Decodes one frame that comes in pieces; memory is its window's. */
 export class WasmFrameStream {
   readonly #zstd: Exports;
-  readonly #allocate: Allocate;
   #context: number;
   // Two descriptors of three 32-bit fields (pointer, size, position), then the output, then the input.
   #memory = 0;
   #capacity = 0;
 
-  private constructor(zstd: Exports, allocate: Allocate) {
+  private constructor(zstd: Exports) {
     this.#zstd = zstd;
-    this.#allocate = allocate;
     this.#context = zstd.ZSTD_createDCtx();
   }
 
   /** A decoder for one frame. */
-  static async open(allocate: Allocate = fresh): Promise<WasmFrameStream> {
-    return new WasmFrameStream(await (loading ??= load()), allocate);
+  static async open(): Promise<WasmFrameStream> {
+    return new WasmFrameStream(await (loading ??= load()));
   }
 
   /**
@@ -121,7 +102,7 @@ export class WasmFrameStream {
     const zstd = this.#zstd;
     if (this.#memory === 0 || bytes.length > this.#capacity) {
       zstd.free(this.#memory);
-      this.#memory = claim(zstd, DESCRIPTORS + MAX_BLOCK + bytes.length);
+      this.#memory = allocate(zstd, DESCRIPTORS + MAX_BLOCK + bytes.length);
       this.#capacity = bytes.length;
     }
     const output = this.#memory + DESCRIPTORS;
@@ -136,7 +117,7 @@ export class WasmFrameStream {
       const view = new DataView(zstd.memory.buffer, this.#memory, DESCRIPTORS);
       const produced = view.getUint32(8, true);
       position = view.getUint32(20, true);
-      if (produced > 0) yield copied(zstd, output, produced, this.#allocate);
+      if (produced > 0) yield new Uint8Array(zstd.memory.buffer, output, produced).slice();
       if (wanted === 0 || (position === bytes.length && produced < MAX_BLOCK)) break;
     }
     if ((wanted === 0) !== last || position !== bytes.length)

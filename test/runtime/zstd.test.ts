@@ -4,13 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import {
-  zstdCompress,
-  zstdDecompress,
-  zstdDecompressFrames,
-  zstdDecompressInThread,
-  zstdEncoder,
-} from "../../src/runtime/zstd.ts";
+import { zstdCompress, zstdDecompress, zstdDecompressFrames, zstdEncoder } from "../../src/runtime/zstd.ts";
 import { storedFrame } from "../../src/runtime/zstd-encode.ts";
 
 const text = (length: number) =>
@@ -216,52 +210,4 @@ test("the compressor does not need its input to stay", async () => {
   pieces.push(...compressor.end());
   const expected = Buffer.concat(Array.from({ length: 10 }, (_, i) => Buffer.alloc(10, i)));
   expect(Buffer.compare(await zstdDecompress(Buffer.concat(pieces), 1000), expected)).toBe(0);
-});
-
-describe("in a thread", () => {
-  const inThread = async (source: AsyncIterable<Uint8Array>) => {
-    const pieces: Uint8Array[] = [];
-    for await (const piece of zstdDecompressInThread(source, { what: "layer 1", portable: true }))
-      pieces.push(piece.slice());
-    return Buffer.concat(pieces);
-  };
-  async function* chunks(data: Uint8Array): AsyncGenerator<Uint8Array> {
-    yield* split(data, 65536);
-  }
-
-  test("decodes large and small frames, and nothing", async () => {
-    const data = Buffer.concat([text(9_000_000), randomBytes(2_000_000), text(9_000_000)]);
-    expect(Buffer.compare(await inThread(chunks(compress(data))), data)).toBe(0);
-    if (hasTool) expect(Buffer.compare(await inThread(chunks(tool(["-3"], data))), data)).toBe(0);
-    expect((await inThread(chunks(compress(new Uint8Array(0))))).length).toBe(0);
-  });
-
-  test("fails as the decoder fails, and as the source fails", async () => {
-    const data = compress(text(3_000_000));
-    await expect(inThread(chunks(data.subarray(0, data.length - 1)))).rejects.toMatchObject({
-      code: "invalid",
-      message: expect.stringMatching(/^layer 1: zstd: truncated/),
-    });
-    const failing = async function* (): AsyncGenerator<Uint8Array> {
-      yield data.subarray(0, 1000);
-      throw new Error("the source is gone");
-    };
-    await expect(inThread(failing())).rejects.toThrowError("the source is gone");
-  });
-
-  test("holds a few pieces only, however slowly they are taken", async () => {
-    let read = 0;
-    const data = compress(Buffer.concat(Array.from({ length: 64 }, () => randomBytes(1 << 20))), "stored");
-    const source = async function* (): AsyncGenerator<Uint8Array> {
-      for await (const chunk of chunks(data)) {
-        read += chunk.length;
-        yield chunk.slice();
-      }
-    };
-    for await (const _ of zstdDecompressInThread(source(), { what: "layer", portable: true })) {
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      break;
-    }
-    expect(read).toBeLessThan(24 << 20);
-  });
 });

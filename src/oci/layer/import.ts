@@ -102,7 +102,7 @@ async function run(
       if (compression === "none" && input.algorithm === diffAlgorithm) diffHash = undefined;
       options.onCompression?.(compression);
     };
-    for await (const chunk of decompress(input, { name, onCompression, ...(blob && { size: blob.size }) })) {
+    for await (const chunk of decompress(input, { name, onCompression })) {
       for (let at = 0; at < chunk.length; at += STEP) {
         const bytes = chunk.length <= STEP ? chunk : chunk.subarray(at, at + STEP);
         throwIfAborted(signal);
