@@ -65,9 +65,10 @@ export async function createImage(
   await repository.barrier();
   for (const { id } of images) repository.linkImage(id);
   const [first] = images;
+  await repository.barrier();
   if (name !== undefined && first !== undefined) {
-    await repository.barrier();
     repository.setRef("images", name, first.id);
+    await repository.barrier();
   }
   const { entries, files, bytes } = scanned;
   return { images, entries, files, bytes };

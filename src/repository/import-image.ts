@@ -65,6 +65,7 @@ export async function importImage(
   repository.linkImage(id);
   await repository.barrier();
   repository.setRef("images", name, id);
+  await repository.barrier();
   return { id, size: bytes.length, missing };
 }
 

@@ -149,7 +149,15 @@ function checkDirectories(root: string, directory: string): void {
 
 function makeDirectories(root: string, directory: string): void {
   checkDirectories(root, directory);
-  mkdirSync(join(root, directory), { recursive: true, mode: 0o755 });
+  // One by one: made recursively, Node reports any failure as a missing directory.
+  const parts = directory.split("/");
+  for (let depth = 1; depth <= parts.length; depth++) {
+    try {
+      mkdirSync(join(root, ...parts.slice(0, depth)), 0o755);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+  }
 }
 
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";

@@ -4,6 +4,7 @@ import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "vitest";
 import { tagImage, untagImage } from "../../src/oci/tags.ts";
+import { createImage } from "../../src/repository/create-image.ts";
 import { initRepository } from "../../src/repository/init.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import { composefsOutput } from "../fixtures/composefs.ts";
@@ -31,7 +32,7 @@ export interface Jobs extends Disposable {
 }
 
 /** Every job. */
-export const JOB_NAMES = ["init", "pull", "second pull", "tag", "moving tag", "untag", "gc"] as const;
+export const JOB_NAMES = ["init", "pull", "second pull", "tag", "moving tag", "untag", "gc", "create-image"] as const;
 export type JobName = (typeof JOB_NAMES)[number];
 
 async function opened(path: string, action: (repository: Repository) => Promise<unknown>): Promise<void> {
@@ -71,6 +72,11 @@ export function crashJobs(): Jobs {
     writeFileSync(join(repositoryIn(withGarbage), "objects/.tmp-object-of-a-killed-writer"), "partial");
     const twoNames = place("two-names", withOne);
     composefsOutput(["--repo", repositoryIn(twoNames), "oci", "tag", one.manifestDigest, "second"]);
+
+    const tree = place("tree");
+    mkdirSync(join(tree, "usr"));
+    for (const name of ["a", "b"]) writeFileSync(join(tree, "usr", name), name.repeat(5000));
+    writeFileSync(join(tree, "usr/inline"), "a few bytes");
 
     const tagAgain = (name: string) => (path: string) =>
       opened(path, (repository) => tagImage(repository, one.manifestDigest, name));
@@ -130,6 +136,15 @@ export function crashJobs(): Jobs {
               // Done already, if the cut came after the call that counts.
               if (repository.ref("streams", "oci/second") !== undefined) await untagImage(repository, "second");
             }),
+          durable: true,
+        },
+      ],
+      [
+        "create-image",
+        {
+          from: withOne,
+          args: (repository) => ["--repo", repository, "create-image", tree, "trees/one"],
+          again: (path) => opened(path, (repository) => createImage(repository, tree, { name: "trees/one" })),
           durable: true,
         },
       ],
