@@ -73,3 +73,15 @@ export function writeDump(path, entries) {
   flush();
   closeSync(fd);
 }
+
+/** The same as bytes, in pieces of a megabyte. */
+export function* dumpPieces(entries) {
+  let text = "";
+  for (const line of dumpLines(entries)) {
+    text += line;
+    if (text.length < 1 << 20) continue;
+    yield Buffer.from(text, "latin1");
+    text = "";
+  }
+  yield Buffer.from(text, "latin1");
+}

@@ -9,7 +9,7 @@ import { closeSync, existsSync, mkdtempSync, openSync, rmSync, statSync, writeSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { dumpLines } from "./dump-shape.mjs";
+import { dumpPieces } from "./dump-shape.mjs";
 import { cfsctl, mebibytes, median, run } from "./process.mjs";
 
 const PROGRAM = fileURLToPath(new URL("../dist/cli/composefs-info.js", import.meta.url));
@@ -22,18 +22,8 @@ const row = (fields) => console.log(JSON.stringify({ bench: "composefs-info", ..
 
 async function makeImage(path) {
   const { writeImageFromDump } = await import("../dist/image/write.js");
-  function* pieces() {
-    let text = "";
-    for (const line of dumpLines(entries)) {
-      text += line;
-      if (text.length < 1 << 20) continue;
-      yield Buffer.from(text, "latin1");
-      text = "";
-    }
-    yield Buffer.from(text, "latin1");
-  }
   const fd = openSync(path, "w");
-  await writeImageFromDump(pieces(), { version: 1, algorithm: "sha256" }, (piece) => writeSync(fd, piece));
+  await writeImageFromDump(dumpPieces(entries), { version: 1, algorithm: "sha256" }, (piece) => writeSync(fd, piece));
   closeSync(fd);
 }
 

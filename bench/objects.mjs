@@ -9,7 +9,7 @@ import { closeSync, existsSync, mkdtempSync, openSync, rmSync, statSync, writeFi
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { dumpLines } from "./dump-shape.mjs";
+import { dumpPieces } from "./dump-shape.mjs";
 import { cfsctl, mebibytes, median, run } from "./process.mjs";
 
 const PROGRAM = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
@@ -25,18 +25,8 @@ async function makeRepository(folder, entries) {
   const { writeImageFromDump } = await import("../dist/image/write.js");
   const path = join(folder, "image");
   const fd = openSync(path, "w");
-  function* pieces() {
-    let text = "";
-    for (const line of dumpLines(entries)) {
-      text += line;
-      if (text.length < 1 << 20) continue;
-      yield Buffer.from(text, "latin1");
-      text = "";
-    }
-    yield Buffer.from(text, "latin1");
-  }
   const options = { version: 1, algorithm: "sha256" };
-  await writeImageFromDump(pieces(), options, (piece) => writeSync(fd, piece));
+  await writeImageFromDump(dumpPieces(entries), options, (piece) => writeSync(fd, piece));
   closeSync(fd);
   const repository = join(folder, "repository");
   await run(peer, ["--repo", repository, "init", "--insecure", "--algorithm", "fsverity-sha256-12"]);
