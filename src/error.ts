@@ -49,6 +49,8 @@ export interface ErrorDetails {
   digest?: string;
   /** One sentence that says what to do. */
   hint?: string;
+  /** The class of the failure where the code is too coarse for programs: `uki-not-pe`, `karg-bad-digest` (docs/spec/boot.md, section 15). */
+  reason?: string;
 }
 
 /**
@@ -75,6 +77,8 @@ export class ComposefsError extends Error {
   readonly digest: string | undefined;
   /** One sentence that says what to do. */
   readonly hint: string | undefined;
+  /** The class of the failure, finer than the code; undefined where the code says it all. */
+  readonly reason: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -83,6 +87,7 @@ export class ComposefsError extends Error {
     this.line = details.line;
     this.digest = details.digest;
     this.hint = details.hint;
+    this.reason = details.reason;
   }
 }
 

@@ -120,3 +120,4 @@ export type { ScannedTree, ScanOptions } from "./tree/scan/scan.ts";
 export { scanDirectory } from "./tree/scan/scan.ts";
 export { checkXattrSpace } from "./tree/xattr-space.ts";
 export type { XattrMode } from "./tree/xattr-filter.ts";
+export type { BootFile, BootResource, EntryResource, KernelResource, PeResource, ReadFile } from "./boot/resource.ts";
