@@ -15,6 +15,9 @@ export type PeerName =
   | "mkfs.erofs"
   | "fsck.erofs"
   | "dump.erofs"
+  | "mkfs.ext4"
+  | "mkfs.xfs"
+  | "mkfs.btrfs"
   | "mmdebstrap"
   | "zstd"
   | "setfattr"
@@ -28,6 +31,9 @@ const REMEDIES: Record<PeerName, string> = {
   "mkfs.erofs": "apt-get install erofs-utils",
   "fsck.erofs": "apt-get install erofs-utils",
   "dump.erofs": "apt-get install erofs-utils",
+  "mkfs.ext4": "apt-get install e2fsprogs",
+  "mkfs.xfs": "apt-get install xfsprogs",
+  "mkfs.btrfs": "apt-get install btrfs-progs",
   mmdebstrap: "apt-get install mmdebstrap",
   zstd: "apt-get install zstd",
   setfattr: "apt-get install attr",
@@ -118,18 +124,21 @@ export function peerBytes(name: PeerName, args: readonly string[]): Buffer {
   return execFileSync(peer(name), args, { maxBuffer: 1 << 30, timeout: 300_000, stdio: ["ignore", "pipe", "inherit"] });
 }
 
+/** What to do about programs that are not installed, undefined when all are. */
+export function remedyFor(names: readonly PeerName[]): string | undefined {
+  const missing = names.filter((name) => findPeer(name) === undefined);
+  if (missing.length === 0) return undefined;
+  return missing.map((name) => `${name} is not installed: ${REMEDIES[name]}`).join("; ");
+}
+
 /**
  * A `describe` block whose tests need other programs. Without them it becomes one test that carries the remedy in its name:
  * skipped, or failing when CI=true.
  */
 export function describeWithPeers(names: readonly PeerName[], title: string, body: () => void): void {
-  const missing = names.filter((name) => findPeer(name) === undefined);
-  if (missing.length === 0) {
-    describe(title, body);
-    return;
-  }
-  const remedy = missing.map((name) => `${name} is not installed: ${REMEDIES[name]}`).join("; ");
-  describe(title, () => skipOrFail(remedy));
+  const remedy = remedyFor(names);
+  if (remedy === undefined) describe(title, body);
+  else describe(title, () => skipOrFail(remedy));
 }
 
 /** Registers one test that stands for those which cannot run: skipped with the reason in its name, failing when CI=true. */
