@@ -120,4 +120,5 @@ export type { ScannedTree, ScanOptions } from "./tree/scan/scan.ts";
 export { scanDirectory } from "./tree/scan/scan.ts";
 export { checkXattrSpace } from "./tree/xattr-space.ts";
 export type { XattrMode } from "./tree/xattr-filter.ts";
+export { discoverBootResources } from "./boot/discover.ts";
 export type { BootFile, BootResource, EntryResource, KernelResource, PeResource, ReadFile } from "./boot/resource.ts";
