@@ -95,14 +95,15 @@ function foldKey(key: string): string {
   return key.replaceAll("-", "_");
 }
 
-// Equal for equal parameters only. A key holds no `=`, so the first one is always the border.
-function identity({ key, value }: Parameter): string {
+/** A text that is the same for equal parameters and for no others: a key of sets and maps. */
+export function parameterIdentity({ key, value }: Parameter): string {
+  // A key holds no `=`, so the first one is always the border.
   return value === undefined ? foldKey(key) : `${foldKey(key)}=${value}`;
 }
 
 /** Whether two parameters are the same: key (`-` and `_` alike) and value; the spelling does not matter. */
 export function sameParameter(a: Parameter, b: Parameter): boolean {
-  return identity(a) === identity(b);
+  return parameterIdentity(a) === parameterIdentity(b);
 }
 
 /** The first parameter with that key; `-` and `_` are the same, case matters. */
@@ -134,10 +135,10 @@ function append(line: string, raw: string): string {
 
 /** Appends each parameter of another line that is not there yet. */
 export function extendCommandLine(line: string, more: string): string {
-  const seen = new Set(parseParameters(line).map(identity));
+  const seen = new Set(parseParameters(line).map(parameterIdentity));
   let result = line;
   for (const parameter of parseParameters(more)) {
-    const id = identity(parameter);
+    const id = parameterIdentity(parameter);
     if (seen.has(id)) continue;
     seen.add(id);
     result = append(result, parameter.raw);
@@ -169,16 +170,17 @@ export function addOrModifyParameter(
 /** Removes every parameter of that key; the result is whether there was one. */
 export function removeParameter(line: string, key: string): CommandLineEdit<boolean> {
   const wanted = foldKey(key);
-  return removeWhere(line, (parameter) => foldKey(parameter.key) === wanted);
+  return removeParametersWhere(line, (parameter) => foldKey(parameter.key) === wanted);
 }
 
 /** Removes every parameter that is equal to the first of `word`; the result is whether there was one. */
 export function removeExactParameter(line: string, word: string): CommandLineEdit<boolean> {
   const parameter = parseParameter(word);
-  return removeWhere(line, (one) => parameter !== undefined && sameParameter(one, parameter));
+  return removeParametersWhere(line, (one) => parameter !== undefined && sameParameter(one, parameter));
 }
 
-function removeWhere(line: string, gone: (parameter: Parameter) => boolean): CommandLineEdit<boolean> {
+/** Removes every parameter for which `gone` is true; the result is whether there was one. */
+export function removeParametersWhere(line: string, gone: (parameter: Parameter) => boolean): CommandLineEdit<boolean> {
   const old = parseParameters(line);
   const kept = old.filter((parameter) => !gone(parameter));
   return kept.length === old.length ? { line, result: false } : { line: joined(kept), result: true };
@@ -190,8 +192,8 @@ function joined(parameters: readonly Parameter[]): string {
 
 /** Whether two lines have the same parameters, each as often as in the other; order and spelling do not matter. */
 export function equalCommandLines(a: string, b: string): boolean {
-  const left = parseParameters(a).map(identity).sort();
-  const right = parseParameters(b).map(identity).sort();
+  const left = parseParameters(a).map(parameterIdentity).sort();
+  const right = parseParameters(b).map(parameterIdentity).sort();
   return left.length === right.length && left.every((one, index) => one === right[index]);
 }
 
@@ -205,7 +207,7 @@ export function sameForSoftReboot(a: string, b: string): boolean {
     new Set(
       parseParameters(line)
         .filter(({ key }) => key !== "composefs" && key !== "composefs.digest")
-        .map(identity),
+        .map(parameterIdentity),
     );
   const left = others(a);
   const right = others(b);
