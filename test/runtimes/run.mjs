@@ -1,15 +1,27 @@
 // `npm run test:runtimes [-- RUNTIME...]`: packs the project, installs the tarball into an empty folder for each runtime and
 // does the main job there - command line and library - on this Node, a current Node, Deno and Bun. Every id and every output
-// must be the same everywhere, and the ids those of the goldens. Then the unit suite runs on the other runtimes.
+// must be the same everywhere, and the ids those of the goldens. Then the recorded directories are made and scanned without root
+// on each, and the unit suite runs on the other runtimes.
 //
 //   COMPOSEFS_RUNTIMES_SUITE=no   leaves the unit suite out
 
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { unprivileged } from "./unprivileged.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const here = fileURLToPath(new URL(".", import.meta.url));
@@ -203,27 +215,34 @@ function compare(reference, runtime) {
   if (different === 0) passed(`${runtime.name}: all ${names.size} answers are those of ${reference.name}`);
 }
 
-/** The unit suite on another runtime; its tests are counted one by one. */
-async function unitSuite(runtime, folder) {
-  const report = join(folder, `${runtime.name}.json`);
-  const args = [
+/**
+ * The unit suite, or some files of it, on a runtime; its tests are counted one by one. Answers how many passed.
+ *
+ * @param place where the checkout and the report lie, and what becomes of the command line; see unprivileged.mjs
+ */
+async function unitSuite(runtime, name, files, { place, home, wrap }) {
+  const report = join(home, `${runtime.name}.json`);
+  const [command, args] = wrap(runtime.command, [
     ...runtime.args,
-    join(root, "node_modules/vitest/vitest.mjs"),
+    join(place, "node_modules/vitest/vitest.mjs"),
     "run",
+    // The usual loader writes into node_modules.
+    "--configLoader=runner",
     "--project",
     "unit",
     ...runtime.vitest,
     "--reporter=json",
     `--outputFile.json=${report}`,
-  ];
-  const child = spawn(runtime.command, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"], timeout: 900_000 });
+    ...files,
+  ]);
+  const child = spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"], timeout: 900_000 });
   let output = "";
   child.stdout.on("data", (chunk) => (output += chunk));
   child.stderr.on("data", (chunk) => (output += chunk));
   const status = await new Promise((resolve) => child.once("close", resolve));
   if (!existsSync(report)) {
-    failed(`${runtime.name}: unit suite`, `exit status ${status}, no report\n${output.slice(-2000)}`);
-    return;
+    failed(`${runtime.name}: ${name}`, `exit status ${status}, no report\n${output.slice(-2000)}`);
+    return 0;
   }
   const before = counts.failed;
   let ran = 0;
@@ -234,7 +253,7 @@ async function unitSuite(runtime, folder) {
         counts.passed++;
         ran++;
       } else if (test.status === "failed") {
-        failed(`${runtime.name}: ${file.name.slice(root.length)}: ${test.fullName}`, test.failureMessages?.[0] ?? "");
+        failed(`${runtime.name}: ${file.name.slice(place.length)}: ${test.fullName}`, test.failureMessages?.[0] ?? "");
       } else {
         counts.skipped++;
         // Cases of the data that a test says nothing about give no reason.
@@ -243,12 +262,29 @@ async function unitSuite(runtime, folder) {
       }
     }
     if (file.status === "failed" && !file.assertionResults.some((test) => test.status === "failed")) {
-      failed(`${runtime.name}: ${file.name.slice(root.length)}`, file.message);
+      failed(`${runtime.name}: ${file.name.slice(place.length)}`, file.message);
     }
   }
-  if (ran === 0) failed(`${runtime.name}: unit suite`, "it ran no test");
-  else if (status !== 0 && counts.failed === before) failed(`${runtime.name}: unit suite`, `exit status ${status}`);
-  console.log(`${runtime.name}: unit suite: ${ran} tests passed, ${inapplicable} cases of the data not applicable`);
+  if (ran === 0) failed(`${runtime.name}: ${name}`, "it ran no test");
+  else if (status !== 0 && counts.failed === before) failed(`${runtime.name}: ${name}`, `exit status ${status}`);
+  console.log(`${runtime.name}: ${name}: ${ran} tests passed, ${inapplicable} cases of the data not applicable`);
+  return ran;
+}
+
+/** The recorded directories without root on each runtime, with the same number of tests. */
+async function unprivilegedTrees(folder) {
+  mkdirSync(folder);
+  const setting = unprivileged(root, folder);
+  if (setting.reason !== undefined) {
+    counts.skipped++;
+    console.log(`skipped: recorded directories without root: ${setting.reason}`);
+    return;
+  }
+  const name = "recorded directories without root";
+  const ran = [];
+  for (const runtime of runtimes) ran.push(await unitSuite(runtime, name, ["test/tree/goldens.test.ts"], setting));
+  if (new Set(ran).size > 1) failed(name, `not the same number of tests passed on each runtime: ${ran.join(", ")}`);
+  else passed(`${name}: ${ran[0]} tests on each of ${runtimes.map((runtime) => runtime.name).join(", ")}`);
 }
 
 const work = mkdtempSync(join(tmpdir(), "composefs-runtimes-"));
@@ -276,8 +312,11 @@ try {
     console.log(`${runtime.name}: main job took ${((performance.now() - start) / 1000).toFixed(1)} s`);
     if (runtime !== runtimes[0]) compare(runtimes[0], runtime);
   }
+  chmodSync(work, 0o755);
+  await unprivilegedTrees(join(work, "unprivileged"));
   if (process.env.COMPOSEFS_RUNTIMES_SUITE !== "no") {
-    for (const runtime of runtimes.filter(({ suite }) => suite)) await unitSuite(runtime, work);
+    const asIs = { place: root, home: work, wrap: (command, args) => [command, args] };
+    for (const runtime of runtimes.filter(({ suite }) => suite)) await unitSuite(runtime, "unit suite", [], asIs);
   }
 } catch (error) {
   failed("runtimes", error instanceof Error ? error.message : error);
