@@ -116,15 +116,19 @@ export function listComposefsArguments(line: string, source = "the kernel comman
 /**
  * The image that a boot entry or `/proc/cmdline` names, read tolerantly: a `composefs.digest=` that is malformed or of another
  * algorithm is passed over, and the value of `composefs=` is taken as it is as long as there is one. Never throws.
+ *
+ * @param algorithm of the repository; any when left out
  */
-export function readComposefsArgument(line: string, algorithm: Algorithm): TolerantArgument | undefined {
+export function readComposefsArgument(line: string, algorithm?: Algorithm): TolerantArgument | undefined {
   const segments = splitCommandLine(line);
   for (const segment of segments) {
     if (!segment.startsWith(DESCRIBED)) continue;
     const match = /^(\??)v([12])-(sha256|sha512)-12:([0-9a-fA-F]+)$/.exec(segment.slice(DESCRIBED.length));
-    if (!match || match[3] !== algorithm || match[4]?.length !== 2 * DIGEST_SIZE[algorithm]) continue;
+    const digest = match?.[4];
+    if (!match || digest?.length !== (match[3] === "sha256" ? 64 : 128)) continue;
+    if (algorithm !== undefined && match[3] !== algorithm) continue;
     return {
-      digest: match[4],
+      digest,
       insecure: match[1] === "?",
       source: "composefs.digest",
       version: match[2] === "1" ? 1 : 2,
