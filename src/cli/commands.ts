@@ -33,6 +33,8 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ["oci copy", async () => (await import("./commands/oci-copy.ts")).ociCopy],
   ["oci import-layer", async () => (await import("./commands/oci-import-layer.ts")).ociImportLayer],
   ["oci layer", async () => (await import("./commands/oci-layer.ts")).ociLayer],
+  ["uki inspect", async () => (await import("./commands/uki-inspect.ts")).ukiInspect],
+  ["uki extract", async () => (await import("./commands/uki-extract.ts")).ukiExtract],
   ["completion", async () => (await import("./commands/completion.ts")).completion],
   ["help", async () => (await import("./commands/help.ts")).help],
   ["__complete", async () => (await import("./commands/complete-line.ts")).completeLine],
@@ -42,7 +44,10 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
 export const ALIASES: ReadonlyMap<string, string> = new Map([["list-images", "images"]]);
 
 /** What a first word that groups commands is about. */
-export const GROUPS: ReadonlyMap<string, string> = new Map([["oci", "OCI images: pull, list, inspect, tag, copy"]]);
+export const GROUPS: ReadonlyMap<string, string> = new Map([
+  ["oci", "OCI images: pull, list, inspect, tag, copy"],
+  ["uki", "unified kernel images: inspect, extract"],
+]);
 
 /** All commands that people see, loaded. */
 export async function visibleCommands(): Promise<Command[]> {
