@@ -4,6 +4,7 @@
 import { type ByteString, compareBytes, displayBytes, utf8ByteString } from "../bytes/byte-string.ts";
 import { ComposefsError } from "../error.ts";
 import { Directory, type Node } from "../tree/node.ts";
+import { entryLineValue, splitEntryLines } from "./entry/lines.ts";
 import type { BootFile, BootResource, EntryResource, KernelResource, PeResource, ReadFile } from "./resource.ts";
 import { findDirectory, findNode, isRegularFile, lookupError, readText, regularFile } from "./tree-file.ts";
 
@@ -51,8 +52,7 @@ async function entries(root: Directory, readFile: ReadFile): Promise<EntryResour
   for (const [filename, node] of sorted(directory)) {
     if (!filename.endsWith(".conf")) continue;
     const file = regularFile(node, `${ENTRIES}/${filename}`);
-    const lines = (await readText(file, readFile, ENTRY_LIMIT)).split("\n");
-    if (lines.at(-1) === "") lines.pop();
+    const lines = splitEntryLines(await readText(file, readFile, ENTRY_LIMIT));
     found.push({ kind: "type1", filename, lines, files: entryFiles(root, file, lines) });
   }
   return found;
@@ -63,7 +63,7 @@ function entryFiles(root: Directory, entry: BootFile, lines: readonly string[]):
   const files = new Map<string, BootFile>();
   for (const key of ["linux", "initrd", "efi"]) {
     for (const [index, line] of lines.entries()) {
-      const value = valueOf(line, key);
+      const value = entryLineValue(line, key);
       if (value === undefined || files.has(value)) continue;
       try {
         files.set(value, namedFile(root, value));
@@ -85,12 +85,6 @@ function entryFiles(root: Directory, entry: BootFile, lines: readonly string[]):
     }
   }
   return files;
-}
-
-/** The value of a line (section 8.1): after the key and white space. */
-function valueOf(line: string, key: string): string | undefined {
-  if (!line.startsWith(key) || !/^[ \t\n\f\r]/.test(line.slice(key.length, key.length + 1))) return undefined;
-  return line.slice(key.length).replace(/^[ \t\n\f\r]+/, "");
 }
 
 function namedFile(root: Directory, value: string): BootFile {

@@ -5,6 +5,11 @@ const SPACE = "[\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202
 const LEADING = new RegExp(`^${SPACE}+`);
 const TRAILING_SPACE = new RegExp(SPACE);
 
+/** The text without Unicode white space at its beginning. */
+export function trimWhiteSpaceStart(text: string): string {
+  return text.slice(LEADING.exec(text)?.[0].length ?? 0);
+}
+
 /** The text without Unicode white space at both ends; a byte order mark is none. */
 export function trimWhiteSpace(text: string): string {
   const start = LEADING.exec(text)?.[0].length ?? 0;

@@ -3,7 +3,7 @@
 import { displayBytes, utf8ByteString } from "../../bytes/byte-string.ts";
 import { ComposefsError, type ErrorDetails } from "../../error.ts";
 import { readComposefsArgument } from "../composefs-argument.ts";
-import { trimSpace } from "../white-space.ts";
+import { trimWhiteSpace } from "../../bytes/white-space.ts";
 import { type Artifact, kernelArtifact, ukiArtifact, ukiDigest } from "./identity.ts";
 
 /** What an entry boots. */
@@ -44,12 +44,12 @@ export function parseBootEntry(text: string, path = "the entry"): BootEntry {
   let efi: { kind: "efi" | "uki"; path: string } | undefined;
   const firstLines = { linux: 0, efi: 0 };
   for (const [index, line] of text.split("\n").entries()) {
-    const trimmed = trimSpace(line);
+    const trimmed = trimWhiteSpace(line);
     if (trimmed === "" || trimmed.startsWith("#")) continue;
     const gap = trimmed.search(/[ \t]/);
     if (gap < 0) continue;
     const key = trimmed.slice(0, gap);
-    const value = trimSpace(trimmed.slice(gap));
+    const value = trimWhiteSpace(trimmed.slice(gap));
     if (key === "initrd") initrd.push(value);
     else if (key === "options") options.push(value);
     else if (key === "efi" || key === "uki") {

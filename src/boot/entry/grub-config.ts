@@ -2,7 +2,7 @@
 // installation.
 
 import { ComposefsError } from "../../error.ts";
-import { trimSpace } from "../white-space.ts";
+import { trimWhiteSpace } from "../../bytes/white-space.ts";
 import { type Artifact, ukiArtifact, ukiDigest } from "./identity.ts";
 import { ukiPath } from "./names.ts";
 
@@ -49,7 +49,7 @@ export function parseGrubConfig(text: string, path = "user.cfg"): GrubEntry[] {
     const start = text.indexOf(word, at);
     if (start < 0) return entries;
     const before = text.slice(at, start);
-    if (trimSpace(before.slice(before.lastIndexOf("\n") + 1)).startsWith("#")) {
+    if (trimWhiteSpace(before.slice(before.lastIndexOf("\n") + 1)).startsWith("#")) {
       const next = text.indexOf("\n", start);
       if (next < 0) return entries;
       at = next;
@@ -102,11 +102,11 @@ function parseBody(title: string, body: string): GrubEntry {
   let search = "";
   let chainloader = "";
   for (const raw of body.split("\n")) {
-    const line = trimSpace(raw);
+    const line = trimWhiteSpace(raw);
     const gap = line.indexOf(" ");
     if (line.startsWith("#") || gap < 0) continue;
     const command = line.slice(0, gap);
-    const rest = trimSpace(line.slice(gap));
+    const rest = trimWhiteSpace(line.slice(gap));
     if (command === "insmod") insmod.push(rest);
     else if (command === "search") search = rest;
     else if (command === "chainloader") chainloader = rest;

@@ -3,7 +3,7 @@
 
 import { segmentSpans, wordSpans } from "../command-line.ts";
 import { isComposefsWord } from "../composefs-argument.ts";
-import { trimSpaceStart } from "../white-space.ts";
+import { trimWhiteSpaceStart } from "../../bytes/white-space.ts";
 
 /** The lines of an entry: split at LF, a final newline gives no line of its own, CR stays. */
 export function splitEntryLines(text: string): string[] {
@@ -23,7 +23,7 @@ export function joinEntryLines(lines: readonly string[]): string {
  */
 export function entryLineValue(line: string, key: string): string | undefined {
   if (!line.startsWith(key) || !/^[ \t\n\f\r]/.test(line.slice(key.length, key.length + 1))) return undefined;
-  return trimSpaceStart(line.slice(key.length));
+  return trimWhiteSpaceStart(line.slice(key.length));
 }
 
 /** The values of a key, in the order of the lines. */

@@ -223,7 +223,7 @@ describe("names", () => {
           "my-os",
           versions.map((version) => entry(version)),
         );
-        expect(new Set(set.map(({ name }) => name)).size, `${versions.join()}`).toBe(versions.length);
+        expect(new Set(set.map(({ name }) => name)).size, versions.join()).toBe(versions.length);
         expect(sortMenu(loader, set), `${loader} ${versions.join()}`).toEqual(set);
         expect(set.map((one) => one.entry.version)).toEqual(versions);
       }
