@@ -28,8 +28,10 @@ export interface Splitstream {
   readonly fileSize: number;
   /** Which header layout the file has. */
   readonly layout: "new" | "old";
-  /** Rows of the object table, in file order. */
+  /** Rows of the object table, in file order. Made of {@link Splitstream.objectTable} when first asked for. */
   readonly objectRefs: ObjectId[];
+  /** The same as digests, back to back: for large tables, of which strings would take some ten times the memory. */
+  readonly objectTable: Uint8Array;
   /** Rows of the stream table, in file order; only those that a name uses mean something. */
   readonly streamRefs: ObjectId[];
   /** Names and what they refer to. */
@@ -63,18 +65,23 @@ export async function readSplitstream(
   const parser = new Parser(reader, algorithm, what);
   const { layout, info } = parser.header();
   const fields = parser.info(info);
-  const streamRefs = parser.table("stream_refs", fields.streamRefs);
-  const objectRefs = parser.table("object_refs", fields.objectRefs);
+  const streamRefs = tableRows(parser.table("stream_refs", fields.streamRefs), algorithm);
+  const objectTable = parser.table("object_refs", fields.objectRefs);
   const namedRefs = await parser.names(fields.namedRefs, streamRefs);
+  let ids: ObjectId[] | undefined;
+  const objectRefs = () => (ids ??= tableRows(objectTable, algorithm));
   return {
     contentType: fields.contentType,
     size: fields.size,
     fileSize: reader.size,
     layout,
-    objectRefs,
+    get objectRefs() {
+      return objectRefs();
+    },
+    objectTable,
     streamRefs,
     namedRefs,
-    chunks: () => decodeBody(reader, fields.stream, objectRefs, fields.size, what),
+    chunks: () => decodeBody(reader, fields.stream, objectRefs(), fields.size, what),
   };
 }
 
@@ -135,17 +142,12 @@ class Parser {
     };
   }
 
-  table(name: string, range: Range): ObjectId[] {
+  table(name: string, range: Range): Uint8Array {
     const size = DIGEST_SIZE[this.#algorithm];
     const length = range.end - range.start;
     if (length % size !== 0)
       throw this.#error(`the ${name} table has ${length} bytes, which is no multiple of ${size}`);
-    const ids: ObjectId[] = [];
-    for (let at = range.start; at < range.end; at += TABLE_READ) {
-      const hex = toHex(this.#read({ start: at, end: Math.min(range.end, at + TABLE_READ) }, name));
-      for (let digit = 0; digit < hex.length; digit += 2 * size) ids.push(hex.slice(digit, digit + 2 * size));
-    }
-    return ids;
+    return this.#read(range, name);
   }
 
   async names(range: Range, streamRefs: readonly ObjectId[]): Promise<Map<string, ObjectId>> {
@@ -203,8 +205,20 @@ class Parser {
 }
 
 const BODY_READ = 1 << 18;
+
+function tableRows(table: Uint8Array, algorithm: Algorithm): ObjectId[] {
+  const size = DIGEST_SIZE[algorithm];
+  const ids: ObjectId[] = [];
+  // In parts of whole rows: the digits of all of them need not fit a string.
+  for (let at = 0; at < table.length; at += TABLE_PART) {
+    const hex = toHex(table.subarray(at, at + TABLE_PART));
+    for (let digit = 0; digit < hex.length; digit += 2 * size) ids.push(hex.slice(digit, digit + 2 * size));
+  }
+  return ids;
+}
+
 // A multiple of both digest sizes.
-const TABLE_READ = 1 << 20;
+const TABLE_PART = 1 << 20;
 
 async function* decodeBody(
   reader: PositionedReader,

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { throwIfAborted } from "../../error.ts";
 import type { ProgressListener } from "../../progress.ts";
-import { type Inventory, takeInventory, takeMisnamed } from "../gc/inventory.ts";
+import { type Inventory, takeInventory } from "../gc/inventory.ts";
 import { checkMeta, META_FILE, parseMeta } from "../meta.ts";
 import type { Repository } from "../repository.ts";
 import { Findings, type FsckReport } from "./finding.ts";
@@ -31,7 +31,6 @@ export async function checkRepository(repository: Repository, options: FsckOptio
   const findings = new Findings();
   checkMetaFile(repository, findings);
   const inventory = takeInventory(repository.path, repository.algorithm);
-  takeMisnamed(inventory);
   checkNames(inventory, metadataOnly, findings);
 
   const context = {

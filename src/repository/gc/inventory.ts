@@ -3,8 +3,9 @@
 
 import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { type Algorithm, DIGEST_SIZE, isObjectId, type ObjectId, objectPath } from "../../bytes/algorithm.ts";
+import { type Algorithm, DIGEST_SIZE, type ObjectId } from "../../bytes/algorithm.ts";
 import { systemError } from "../../error.ts";
+import { listNames } from "../../runtime/list-names.ts";
 import { listLinks, objectOfTarget, TEMPORARY_LINK, targetPath, walkLinks } from "../links.ts";
 import { META_FILE } from "../meta.ts";
 import type { Category } from "../names.ts";
@@ -44,7 +45,7 @@ export interface Inventory {
   algorithm: Algorithm;
   streams: CategoryInventory;
   images: CategoryInventory;
-  /** Names below `objects/` of the right length. Those that are no ids are never asked for; see {@link takeMisnamed}. */
+  /** What is below `objects/` under the name of an object. */
   objects: ObjectSet;
   /** Paths below `objects/` that are neither objects nor ours: they are left alone. */
   foreign: string[];
@@ -81,18 +82,6 @@ export function takeInventory(root: string, algorithm: Algorithm): Inventory {
   return inventory;
 }
 
-/** Moves names of the right length that hold other characters than digits from the objects to what is foreign. */
-export function takeMisnamed(inventory: Inventory): void {
-  const misnamed: string[] = [...inventory.objects].filter((id) => !isObjectId(id, inventory.algorithm));
-  if (misnamed.length === 0) return;
-  const others = new Set(misnamed);
-  inventory.objects = ObjectSet.of(
-    inventory.algorithm,
-    [...inventory.objects].filter((id) => !others.has(id)),
-  );
-  inventory.foreign = [...inventory.foreign, ...misnamed.map((id) => `objects/${objectPath(id)}`)].toSorted();
-}
-
 function listCategory(root: string, category: Category, algorithm: Algorithm): CategoryInventory {
   const refs = walkLinks(root, `${category}/refs`).map(({ name, target }) => {
     const entry = target === undefined ? undefined : target.slice(target.lastIndexOf("/") + 1);
@@ -108,23 +97,50 @@ function listCategory(root: string, category: Category, algorithm: Algorithm): C
 }
 
 function listObjects(root: string, inventory: Inventory): void {
-  const length = 2 * DIGEST_SIZE[inventory.algorithm] - 2;
+  const size = DIGEST_SIZE[inventory.algorithm];
+  let digests = Buffer.alloc(1 << 16);
+  let end = 0;
   for (const directory of list(root, "objects")) {
     if (!/^[0-9a-f]{2}$/.test(directory)) {
       if (directory.startsWith(TEMPORARY_OBJECT)) inventory.temporaries.push(`objects/${directory}`);
       else inventory.foreign.push(`objects/${directory}`);
       continue;
     }
-    const names = list(root, `objects/${directory}`);
-    // No look at each digit, which would cost as much as listing: see `takeMisnamed`.
-    const isName = (name: string): boolean => name.length === length && Buffer.byteLength(name) === length;
-    if (names.every((name) => name.length === length) && Buffer.byteLength(names.join("")) === length * names.length) {
-      inventory.objects.addDirectory(directory, names);
-      continue;
+    const { names, others } = listDirectory(root, directory, 2 * size - 2);
+    for (const name of others) inventory.foreign.push(`objects/${directory}/${name}`);
+    if (end + names.length / 2 > digests.length) {
+      const larger = Buffer.alloc(2 * (digests.length + names.length));
+      larger.set(digests);
+      digests = larger;
     }
-    inventory.objects.addDirectory(directory, names.filter(isName));
-    for (const name of names) if (!isName(name)) inventory.foreign.push(`objects/${directory}/${name}`);
+    end += digests.write(names, end, "hex");
   }
+  inventory.objects = new ObjectSet(inventory.algorithm, digests.subarray(0, end));
+  inventory.foreign.sort();
+}
+
+/**
+ * What is in a directory of `objects/`: the ids in one text, back to back, and the names that are no ids. Work that is done for each
+ * name alone would cost more than the system calls.
+ */
+function listDirectory(root: string, directory: string, length: number): { names: string; others: string[] } {
+  const path = join(root, "objects", directory);
+  const others: string[] = [];
+  const found: string[] = [];
+  try {
+    listNames(path, (text, start, end) => {
+      if (end - start === length) found.push(directory, text.slice(start, end));
+      else others.push(Buffer.from(text.slice(start, end), "latin1").toString("utf8"));
+    });
+  } catch (error) {
+    throw systemError(error, `listing ${path}`, path);
+  }
+  const names = found.join("");
+  if (/^[0-9a-f]*$/.test(names)) return { names, others };
+  const isName = (name: string) => /^[0-9a-f]+$/.test(name);
+  const rest = found.filter((name) => name.length === length);
+  for (const name of rest) if (!isName(name)) others.push(Buffer.from(name, "latin1").toString("utf8"));
+  return { names: rest.flatMap((name) => (isName(name) ? [directory, name] : [])).join(""), others };
 }
 
 function list(root: string, directory: string): string[] {

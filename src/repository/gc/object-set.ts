@@ -1,17 +1,8 @@
-// Ids of objects as they lie on disk: for each of the 256 directories the sorted names back to back, as bytes. A hundred
-// thousand ids of 128 digits are 13 MB and one allocation per directory; looking one up compares a few bytes, where a
-// string as key would be hashed whole.
+// Sets of objects as digests in bytes, back to back. A hundred thousand ids are 3 or 6 MB and a handful of allocations;
+// looking one up compares a few numbers, where a string as key would be made, hashed whole and kept.
 
 import { type Algorithm, DIGEST_SIZE, type ObjectId } from "../../bytes/algorithm.ts";
-
-interface Directory {
-  /** `xx`. */
-  prefix: string;
-  count: number;
-  names: Uint8Array;
-  /** The first four bytes of each name as a number: the search stays within a few kilobytes, the names are megabytes. */
-  heads: Uint32Array;
-}
+import { readHex, toHex } from "../../bytes/hex.ts";
 
 /** What can be asked of a set of objects. */
 export interface Objects extends Iterable<ObjectId> {
@@ -19,131 +10,160 @@ export interface Objects extends Iterable<ObjectId> {
   has(id: ObjectId): boolean;
 }
 
-/** A set of object ids that does not change once it is filled. */
+/** A set of object ids that does not change. Each has a place, a number from 0. */
 export class ObjectSet implements Objects {
-  readonly #nameLength: number;
-  readonly #directories: (Directory | undefined)[] = Array.from({ length: 256 }, () => undefined);
+  readonly #digestSize: number;
+  readonly #digests: Digests;
+  // A hash table of chains: the first place of a chain and the next one, plus 1; 0 ends it.
+  readonly #first: Uint32Array;
+  readonly #next: Uint32Array;
+  readonly #shift: number;
+  // Whoever chooses names must not be able to choose the chains.
+  readonly #seed = Math.floor(Math.random() * 2 ** 32);
+  readonly #one: Digests;
   #size = 0;
 
-  constructor(algorithm: Algorithm) {
-    this.#nameLength = 2 * DIGEST_SIZE[algorithm] - 2;
+  /** @param digests back to back, in any order; those that come again are left out. The set may keep and change them. */
+  constructor(algorithm: Algorithm, digests: Uint8Array = new Uint8Array()) {
+    const size = DIGEST_SIZE[algorithm];
+    this.#digestSize = size;
+    this.#one = new Digests(new Uint8Array(size), size);
+    this.#digests = new Digests(digests, size);
+    const { count } = this.#digests;
+    const bits = Math.max(1, 32 - Math.clz32(count));
+    this.#shift = 32 - bits;
+    this.#first = new Uint32Array(2 ** bits);
+    this.#next = new Uint32Array(count);
+    for (let i = 0; i < count; i++) this.#insert(i);
   }
 
-  /** The set of some ids. */
+  /** The set of some ids; what is none is left out. */
   static of(algorithm: Algorithm, ids: Iterable<ObjectId>): ObjectSet {
-    const byDirectory = new Map<string, string[]>();
-    for (const id of new Set(ids)) {
-      const prefix = id.slice(0, 2);
-      const names = byDirectory.get(prefix);
-      if (names) names.push(id.slice(2));
-      else byDirectory.set(prefix, [id.slice(2)]);
-    }
-    const set = new ObjectSet(algorithm);
-    for (const [prefix, names] of byDirectory) set.addDirectory(prefix, names.toSorted());
-    return set;
+    const size = DIGEST_SIZE[algorithm];
+    const texts = [...ids];
+    const digests = new Uint8Array(texts.length * size);
+    let end = 0;
+    for (const text of texts) if (readId(text, digests, end, size)) end += size;
+    return new ObjectSet(algorithm, digests.subarray(0, end));
   }
 
   get size(): number {
     return this.#size;
   }
 
-  /**
-   * Sets the names of one directory.
-   *
-   * @param prefix `xx`, two digits
-   * @param names sorted, each once, all of the length that the algorithm gives; ASCII
-   */
-  addDirectory(prefix: string, names: readonly string[]): void {
-    const bytes = Buffer.from(names.join(""), "latin1");
-    const number = Number.parseInt(prefix, 16);
-    this.#size += names.length - (this.#directories[number]?.count ?? 0);
-    const heads = new Uint32Array(names.length);
-    for (let i = 0; i < names.length; i++) heads[i] = head(bytes, i * this.#nameLength);
-    this.#directories[number] = { prefix, count: names.length, names: bytes, heads };
-  }
-
   has(id: ObjectId): boolean {
-    const text = Buffer.from(id, "latin1");
-    return text.length === this.#nameLength + 2 && this.find(text, 0) >= 0;
+    return this.placeOf(id) >= 0;
   }
 
-  /**
-   * Where an id is within its directory, -1 when it is not there.
-   *
-   * @param digits holds the digits of the id, complete, at `at`
-   */
-  find(digits: Uint8Array, at: number): number {
-    const directory = this.#directories[directoryNumber(digits, at)];
-    if (directory === undefined) return -1;
-    const { names, heads, count } = directory;
-    const length = this.#nameLength;
-    const wanted = head(digits, at + 2);
-    let low = lowerBound(heads, wanted);
-    if (low === count || heads[low] !== wanted) return -1;
-    let high = heads[low + 1] === wanted ? lowerBound(heads, wanted + 1) : low + 1;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const start = middle * length;
-      let i = 0;
-      while (i < length && names[start + i] === digits[at + 2 + i]) i++;
-      if (i === length) return middle;
-      if ((names[start + i] as number) < (digits[at + 2 + i] as number)) low = middle + 1;
-      else high = middle;
+  /** The place of an id, -1 when it is not in the set. */
+  placeOf(id: ObjectId): number {
+    return readId(id, this.#one.bytes, 0, this.#digestSize) ? this.#find(this.#one, 0) : -1;
+  }
+
+  /** The places of digests that lie back to back, -1 for those that are not in the set. */
+  placesOf(digests: Uint8Array): Int32Array {
+    const wanted = new Digests(digests, this.#digestSize);
+    const places = new Int32Array(wanted.count);
+    for (let i = 0; i < places.length; i++) places[i] = this.#find(wanted, i);
+    return places;
+  }
+
+  /** The id at a place. */
+  at(place: number): ObjectId {
+    return this.#digests.id(place);
+  }
+
+  /** The digests of the places from one up to another, back to back. */
+  digests(from: number, to: number): Uint8Array {
+    return this.#digests.bytes.subarray(from * this.#digestSize, Math.min(to, this.#size) * this.#digestSize);
+  }
+
+  /** Sorts places by their ids. */
+  sort(places: readonly number[]): number[] {
+    const digests = this.#digests;
+    // As numbers made of the first bits and the place, for which sorting is native; only equal beginnings are compared whole.
+    if (this.#size > 2 ** 21) return places.toSorted((a, b) => digests.compare(a, b));
+    const keys = Float64Array.from(places, (place) => digests.beginning(place) * 2 ** 21 + place).sort();
+    const sorted: number[] = [];
+    let run: number[] = [];
+    for (const key of keys) {
+      const place = key % 2 ** 21;
+      if (run.length > 0 && digests.beginning(run[0] as number) !== digests.beginning(place)) {
+        sorted.push(...run.toSorted((a, b) => digests.compare(a, b)));
+        run = [];
+      }
+      run.push(place);
     }
-    return -1;
+    sorted.push(...run.toSorted((a, b) => digests.compare(a, b)));
+    return sorted;
   }
 
-  /** Number of names in a directory, by its number. */
-  count(directory: number): number {
-    return this.#directories[directory]?.count ?? 0;
-  }
-
-  /** The id at a place in a directory. */
-  at(directory: number, index: number): ObjectId {
-    const { prefix, names } = this.#directories[directory] as Directory;
-    const start = index * this.#nameLength;
-    return prefix + Buffer.from(names.buffer, names.byteOffset + start, this.#nameLength).toString("latin1");
-  }
-
+  /** The ids, sorted. */
   *[Symbol.iterator](): Generator<ObjectId, void, undefined> {
-    for (let directory = 0; directory < 256; directory++)
-      for (let index = 0; index < this.count(directory); index++) yield this.at(directory, index);
+    for (const place of this.sort(Array.from({ length: this.#size }, (_, i) => i))) yield this.at(place);
+  }
+
+  #insert(index: number): void {
+    const digests = this.#digests;
+    const chain = digests.hash(index, this.#seed) >>> this.#shift;
+    for (let link = this.#first[chain] as number; link > 0; link = this.#next[link - 1] as number)
+      if (digests.equal(link - 1, digests, index)) return;
+    const place = this.#size++;
+    if (place !== index) digests.move(index, place);
+    this.#next[place] = this.#first[chain] as number;
+    this.#first[chain] = place + 1;
+  }
+
+  #find(wanted: Digests, index: number): number {
+    const chain = wanted.hash(index, this.#seed) >>> this.#shift;
+    for (let link = this.#first[chain] as number; link > 0; link = this.#next[link - 1] as number)
+      if (this.#digests.equal(link - 1, wanted, index)) return link - 1;
+    return -1;
   }
 }
 
 /** Marks on the ids of a set, and on ids that it does not have. */
 export class ObjectMarks {
   readonly #objects: ObjectSet;
-  readonly #marks: Uint8Array[];
+  readonly #marks: Uint8Array;
   readonly #missing = new Set<ObjectId>();
 
   constructor(objects: ObjectSet) {
     this.#objects = objects;
-    this.#marks = Array.from({ length: 256 }, (_, directory) => new Uint8Array(objects.count(directory)));
+    this.#marks = new Uint8Array(objects.size);
   }
 
   /** Marks an id. */
   add(id: ObjectId): void {
-    this.addDigits(Buffer.from(id, "latin1"), 0, id.length);
+    const place = this.#objects.placeOf(id);
+    if (place >= 0) this.#marks[place] = 1;
+    else this.#missing.add(id);
   }
 
-  /** Marks the id whose digits are at `at`. */
-  addDigits(digits: Uint8Array, at: number, length: number): void {
-    const index = this.#objects.find(digits, at);
-    if (index >= 0) (this.#marks[directoryNumber(digits, at)] as Uint8Array)[index] = 1;
-    else this.#missing.add(Buffer.from(digits.buffer, digits.byteOffset + at, length).toString("latin1"));
+  /** Marks digests of `size` bytes each that lie back to back. */
+  addDigests(digests: Uint8Array): void {
+    const places = this.#objects.placesOf(digests);
+    const size = digests.length / places.length;
+    for (let i = 0; i < places.length; i++) {
+      const place = places[i] as number;
+      if (place >= 0) this.#marks[place] = 1;
+      else this.#missing.add(toHex(digests.subarray(i * size, (i + 1) * size)));
+    }
   }
 
-  /** Marks the ids of lines of digits. */
+  /** Marks the ids of lines of digits, which are equally long. */
   addLines(lines: Uint8Array): void {
-    const length = lines.indexOf(10);
-    for (let at = 0; at + length < lines.length; at += length + 1) this.addDigits(lines, at, length);
+    const line = lines.indexOf(10) + 1;
+    if (line === 0) return;
+    const size = (line - 1) >> 1;
+    const digests = new Uint8Array(size * Math.floor(lines.length / line));
+    for (let at = 0, to = 0; to < digests.length; at += line, to += size) readHex(lines, at, digests, to, size);
+    this.addDigests(digests);
   }
 
   has(id: ObjectId): boolean {
-    const digits = Buffer.from(id, "latin1");
-    const index = this.#objects.find(digits, 0);
-    return index < 0 ? this.#missing.has(id) : this.#marks[directoryNumber(digits, 0)]?.[index] === 1;
+    const place = this.#objects.placeOf(id);
+    return place < 0 ? this.#missing.has(id) : this.#marks[place] === 1;
   }
 
   /** Marked ids that the set does not have. */
@@ -161,41 +181,87 @@ export class ObjectMarks {
     return this.#select(0);
   }
 
-  *#select(bit: number): Generator<ObjectId, void, undefined> {
-    for (const [directory, marks] of this.#marks.entries())
-      for (let index = marks.indexOf(bit); index >= 0; index = marks.indexOf(bit, index + 1))
-        yield this.#objects.at(directory, index);
+  *#select(mark: number): Generator<ObjectId, void, undefined> {
+    const places: number[] = [];
+    for (let place = this.#marks.indexOf(mark); place >= 0; place = this.#marks.indexOf(mark, place + 1))
+      places.push(place);
+    for (const place of this.#objects.sort(places)) yield this.#objects.at(place);
   }
 }
 
-function head(bytes: Uint8Array, at: number): number {
-  return (
-    (((bytes[at] as number) << 24) |
-      ((bytes[at + 1] as number) << 16) |
-      ((bytes[at + 2] as number) << 8) |
-      (bytes[at + 3] as number)) >>>
-    0
-  );
-}
+/** Digests back to back, as bytes for their order and as numbers for being equal. */
+class Digests {
+  readonly bytes: Uint8Array;
+  readonly count: number;
+  readonly #size: number;
+  readonly #words: Uint32Array;
 
-function lowerBound(numbers: Uint32Array, wanted: number): number {
-  let low = 0;
-  let high = numbers.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((numbers[middle] as number) < wanted) low = middle + 1;
-    else high = middle;
+  constructor(bytes: Uint8Array, size: number) {
+    this.count = Math.floor(bytes.length / size);
+    this.#size = size;
+    // A copy lies where numbers may.
+    this.bytes = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes);
+    this.#words = new Uint32Array(this.bytes.buffer, this.bytes.byteOffset, this.count * (size / 4));
   }
-  return low;
+
+  /** A number of 32 bits, of which the upper ones depend on all of the digest. */
+  hash(index: number, seed: number): number {
+    const size = this.#size >> 2;
+    const from = index * size;
+    let hash = seed;
+    for (let i = from; i < from + size; i++) hash = Math.imul(hash ^ (this.#words[i] as number), 0x9e3779b1);
+    return hash >>> 0;
+  }
+
+  equal(index: number, other: Digests, otherIndex: number): boolean {
+    const size = this.#size >> 2;
+    const a = this.#words;
+    const b = other.#words;
+    const from = index * size;
+    const otherFrom = otherIndex * size;
+    for (let i = 0; i < size; i++) if (a[from + i] !== b[otherFrom + i]) return false;
+    return true;
+  }
+
+  /** The first 32 bits. */
+  beginning(index: number): number {
+    const { bytes } = this;
+    const at = index * this.#size;
+    const rest = ((bytes[at + 1] as number) << 16) | ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number);
+    return (bytes[at] as number) * 2 ** 24 + rest;
+  }
+
+  compare(a: number, b: number): number {
+    const size = this.#size;
+    for (let i = 0; i < size; i++) {
+      const difference = (this.bytes[a * size + i] as number) - (this.bytes[b * size + i] as number);
+      if (difference !== 0) return difference;
+    }
+    return 0;
+  }
+
+  move(from: number, to: number): void {
+    this.bytes.copyWithin(to * this.#size, from * this.#size, (from + 1) * this.#size);
+  }
+
+  id(index: number): ObjectId {
+    return toHex(this.bytes.subarray(index * this.#size, (index + 1) * this.#size));
+  }
 }
 
-function directoryNumber(digits: Uint8Array, at: number): number {
-  return digit(digits[at]) * 16 + digit(digits[at + 1]);
+// Not by way of latin1 bytes: a character beyond them would pass for a digit.
+function readId(text: string, target: Uint8Array, to: number, size: number): boolean {
+  if (text.length !== 2 * size) return false;
+  for (let i = 0; i < size; i++) {
+    const high = digit(text.charCodeAt(2 * i));
+    const low = digit(text.charCodeAt(2 * i + 1));
+    if (high < 0 || low < 0) return false;
+    target[to + i] = (high << 4) | low;
+  }
+  return true;
 }
 
-// Anything but a digit gives a number that no directory has.
-function digit(code: number | undefined): number {
-  if (code === undefined) return 256;
+function digit(code: number): number {
   if (code >= 48 && code <= 57) return code - 48;
-  return code >= 97 && code <= 102 ? code - 87 : 256;
+  return code >= 97 && code <= 102 ? code - 87 : -1;
 }

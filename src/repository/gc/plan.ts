@@ -1,6 +1,6 @@
 // What a collection removes, decided before anything is touched (docs/spec/repository.md, section 9.2).
 
-import { isObjectId, objectPath } from "../../bytes/algorithm.ts";
+import { objectPath } from "../../bytes/algorithm.ts";
 import type { CategoryInventory, Inventory } from "./inventory.ts";
 import type { ObjectMarks, ObjectSet } from "./object-set.ts";
 import type { Reach, WalkProblem } from "./reach.ts";
@@ -52,24 +52,14 @@ export function planCollection(
     }
     return found;
   };
-  const dead: string[] = [];
-  let misnamed = 0;
-  for (const id of live.unmarked()) {
-    const path = `objects/${objectPath(id)}`;
-    if (isObjectId(id, inventory.algorithm)) {
-      dead.push(path);
-    } else {
-      foreign.push(path);
-      misnamed++;
-    }
-  }
+  const dead = [...live.unmarked()].map((id) => `objects/${objectPath(id)}`);
   return {
     problems,
     roots,
-    kept: inventory.objects.size - dead.length - misnamed,
+    kept: inventory.objects.size - dead.length,
     images: danglingLinks("images", inventory.images, inventory.objects, live),
     streams: danglingLinks("streams", inventory.streams, inventory.objects, live),
-    objects: removals(dead.toSorted()),
+    objects: removals(dead),
     temporaries: removals(inventory.temporaries),
     foreign: foreign.toSorted(),
   };

@@ -2,13 +2,14 @@
 
 import type { ObjectId } from "../../bytes/algorithm.ts";
 import { ComposefsError } from "../../error.ts";
+import type { Splitstream } from "../../splitstream/read.ts";
 import type { CategoryInventory, Entry, Inventory } from "./inventory.ts";
 import { ObjectMarks } from "./object-set.ts";
 
 /** Gives what objects refer to; each failure is an error with a message for people. */
 export interface ReferenceReader {
   /** The tables of a splitstream, after its object was verified. */
-  stream(id: ObjectId): Promise<{ objectRefs: Iterable<ObjectId>; namedRefs: ReadonlyMap<string, ObjectId> }>;
+  stream(id: ObjectId): Promise<Pick<Splitstream, "objectTable" | "namedRefs">>;
   /** The objects of an image, after it was verified: gives lines of hex digits. */
   image(id: ObjectId, sink: (lines: Uint8Array) => void): Promise<void>;
   /** Whether an object that is there begins like a splitstream. */
@@ -133,8 +134,8 @@ class Walk {
       const { id, path } = next;
       this.live.add(id);
       try {
-        const { objectRefs, namedRefs } = await this.#reader.stream(id);
-        for (const object of objectRefs) this.live.add(object);
+        const { objectTable, namedRefs } = await this.#reader.stream(id);
+        this.live.addDigests(objectTable);
         for (const [ref, object] of namedRefs) {
           this.live.add(object);
           const name = names.get(object);

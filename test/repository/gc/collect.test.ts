@@ -266,7 +266,10 @@ describe("the planner is a pure function", () => {
     strays: [],
   });
   const reader = {
-    stream: async () => ({ objectRefs: [object("e")], namedRefs: new Map([["composefs.image", object("d")]]) }),
+    stream: async () => ({
+      objectTable: Buffer.from(object("e"), "hex"),
+      namedRefs: new Map([["composefs.image", object("d")]]),
+    }),
     image: async () => {},
     looksLikeStream: () => false,
   };
