@@ -65,7 +65,7 @@ export function planOverlay(request: MountRequest, erofs: string, kernel: Kernel
     throw tooOld(
       "checking fs-verity through overlayfs",
       "6.6",
-      "mount from a repository that does not require it (`composefs init --insecure`)",
+      "mount without it: from a repository that does not require it (`composefs init --insecure`), or without verity and digest",
     );
   // Before data-only layers the objects are an ordinary layer, which images of formats 0 and 1 hide behind 256 whiteouts.
   const dataOnly = has(6, 5);
