@@ -33,6 +33,7 @@ export type { MountedFile, MountFileOptions } from "./image/mount/mount-path.ts"
 export { mountFile } from "./image/mount/mount-path.ts";
 export type { ImageOptions, WrittenImage } from "./image/write.ts";
 export { imageId, writeImage, writeImageFromDump } from "./image/write.ts";
+export type { BootImage } from "./oci/boot-images.ts";
 export type { ImageOfVersion } from "./oci/commit.ts";
 export type { ComputeIdOptions } from "./oci/compute-id.ts";
 export { computeImageId } from "./oci/compute-id.ts";
@@ -120,6 +121,10 @@ export type { ScannedTree, ScanOptions } from "./tree/scan/scan.ts";
 export { scanDirectory } from "./tree/scan/scan.ts";
 export { checkXattrSpace } from "./tree/xattr-space.ts";
 export type { XattrMode } from "./tree/xattr-filter.ts";
+export type { BootableDirectoryOptions, TreeTransform } from "./boot/boot-directory.ts";
+export { bootableDirectory, repositoryBodies } from "./boot/boot-directory.ts";
+export type { BootableOptions, BootableTree } from "./boot/bootable-transform.ts";
+export { bootableTransform } from "./boot/bootable-transform.ts";
 export { discoverBootResources } from "./boot/discover.ts";
 export type { BootFile, BootResource, EntryResource, KernelResource, PeResource, ReadFile } from "./boot/resource.ts";
 export type { FileSource } from "./boot/file-source.ts";

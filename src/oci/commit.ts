@@ -3,31 +3,24 @@
 
 import type { ObjectId } from "../bytes/algorithm.ts";
 import type { FormatVersion } from "../core/erofs.ts";
-import { ComposefsError } from "../error.ts";
+import type { ComposefsError } from "../error.ts";
 import type { ProgressListener } from "../progress.ts";
 import type { Repository } from "../repository/repository.ts";
 import { storeImage } from "../repository/store-image.ts";
 import { CONFIG, MANIFEST } from "../splitstream/content-type.ts";
 import type { Directory } from "../tree/node.ts";
+import { type BootImage, type BootRequest, buildBootImages, isBootFailure } from "./boot-images.ts";
 import { buildTree, type StoredLayer } from "./build-image.ts";
 import type { Digest } from "./digest.ts";
 import { compareImageRefs, imageRefKey, isImageRef } from "./image-refs.ts";
+import { isStoredImage } from "./image-version.ts";
 import type { Manifest } from "./manifest.ts";
-import { linkedObject, publish } from "./publish.ts";
+import { publish } from "./publish.ts";
 import { withPublishLock } from "./publish-lock.ts";
 import { referrerRef } from "./referrers.ts";
-import { rewriteDependents, type StreamLinks } from "./rewrite.ts";
-import {
-  configRef,
-  configStream,
-  layerStream,
-  manifestStream,
-  readDocumentStream,
-  sameRefs,
-  writeDocumentStream,
-  type DocumentType,
-  type StoredDocument,
-} from "./streams.ts";
+import type { StreamLinks } from "./rewrite.ts";
+import { linksToMake, storedDocument, storeDocument } from "./store-documents.ts";
+import { configRef, configStream, layerStream, manifestStream, type StoredDocument } from "./streams.ts";
 import { TAG_PREFIX } from "./tag-name.ts";
 
 /** An image whose layers are stored and verified, and of which nothing is linked yet. */
@@ -48,6 +41,8 @@ export interface CommitOptions {
   readonly tagFile?: string | undefined;
   /** Format versions to build; the repository's when left out. */
   readonly formats?: readonly FormatVersion[] | undefined;
+  /** Build boot images too. What the image lacks for that does not keep it from being published. */
+  readonly boot?: BootRequest | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ProgressListener | undefined;
 }
@@ -66,6 +61,10 @@ export interface CommittedImage {
   readonly configId: ObjectId;
   /** In the order of the formats; empty for artifacts. */
   readonly images: readonly ImageOfVersion[];
+  /** The boot images that were asked for. */
+  readonly bootImages: readonly BootImage[];
+  /** Why there are none of those. */
+  readonly bootFailure: ComposefsError | undefined;
 }
 
 /**
@@ -79,17 +78,31 @@ export async function commitImage(
   options: CommitOptions = {},
 ): Promise<CommittedImage> {
   // Building takes long and disturbs nobody; the streams are read again when nobody else changes them.
-  const before = await storedConfig(repository, parts);
-  const images = parts.isContainer ? await wantedImages(repository, parts, before?.refs ?? new Map(), options) : [];
-  return withPublishLock(repository, options.signal, () => publishImage(repository, parts, images, options));
+  const before = (await storedConfig(repository, parts))?.refs ?? new Map<string, ObjectId>();
+  const { images, tree } = await wantedImages(repository, parts, before, options);
+  let bootImages: readonly BootImage[] = [];
+  let bootFailure: ComposefsError | undefined;
+  if (options.boot !== undefined) {
+    try {
+      bootImages = await buildBootImages(repository, parts, { ...options, known: before, tree }, options.boot);
+    } catch (error) {
+      if (!isBootFailure(error)) throw error;
+      bootFailure = error;
+    }
+  }
+  const streams = await withPublishLock(repository, options.signal, () =>
+    publishImage(repository, parts, images, bootImages, options),
+  );
+  return { ...streams, images, bootImages, bootFailure };
 }
 
 async function publishImage(
   repository: Repository,
   parts: ImageParts,
   images: readonly ImageOfVersion[],
+  bootImages: readonly BootImage[],
   options: CommitOptions,
-): Promise<CommittedImage> {
+): Promise<Pick<CommittedImage, "manifestId" | "configId">> {
   const layers = new Map(parts.layers.map(({ digest, id }) => [digest, id]));
   const stored = await storedConfig(repository, parts);
   const imageRefs = new Map<string, ObjectId>();
@@ -100,6 +113,7 @@ async function publishImage(
     else if (!layers.has(key)) otherRefs.set(key, id);
   }
   for (const { version, id } of images) imageRefs.set(imageRefKey({ version }), id);
+  for (const { version, xattrs, id } of bootImages) imageRefs.set(imageRefKey({ version, boot: true, xattrs }), id);
 
   const configRefs = new Map([
     ...layers,
@@ -118,50 +132,15 @@ async function publishImage(
     [manifestName, manifestId],
   ]);
   await publish(repository, {
-    images: images.map(({ id }) => id),
+    images: [...images, ...bootImages].map(({ id }) => id),
     streams: await linksToMake(repository, own, options.onProgress),
     refs: refsToSet(parts, options.tagFile),
   });
-  return { manifestId, configId, images };
+  return { manifestId, configId };
 }
 
 function storedConfig(repository: Repository, { configDigest }: ImageParts): Promise<StoredDocument | undefined> {
   return storedDocument(repository, configStream(configDigest), configDigest, CONFIG);
-}
-
-/** The stored config or manifest; undefined when there is none that can be used. */
-async function storedDocument(
-  repository: Repository,
-  name: string,
-  digest: Digest,
-  type: DocumentType,
-): Promise<StoredDocument | undefined> {
-  const id = repository.stream(name);
-  if (id === undefined) return undefined;
-  try {
-    return await readDocumentStream(repository, id, digest, type);
-  } catch (error) {
-    // Damaged: written anew, which is how a pull repairs a repository.
-    if (
-      error instanceof ComposefsError &&
-      ["corrupt", "not-found", "invalid", "digest-mismatch"].includes(error.code)
-    ) {
-      return undefined;
-    }
-    throw error;
-  }
-}
-
-/** Keeps a stream that says what it should, whatever the order of its refs; writes it otherwise. */
-async function storeDocument(
-  repository: Repository,
-  stored: StoredDocument | undefined,
-  bytes: Uint8Array,
-  type: DocumentType,
-  refs: ReadonlyMap<string, ObjectId>,
-): Promise<ObjectId> {
-  if (stored !== undefined && sameRefs(stored.refs, refs)) return stored.id;
-  return writeDocumentStream(repository, bytes, type, refs);
 }
 
 async function wantedImages(
@@ -169,7 +148,8 @@ async function wantedImages(
   parts: ImageParts,
   existing: ReadonlyMap<string, ObjectId>,
   options: CommitOptions,
-): Promise<ImageOfVersion[]> {
+): Promise<{ images: ImageOfVersion[]; tree: Directory | undefined }> {
+  if (!parts.isContainer) return { images: [], tree: undefined };
   const formats = options.formats ?? repository.formats;
   const images: ImageOfVersion[] = [];
   const keys = new Set<string>();
@@ -180,7 +160,7 @@ async function wantedImages(
     if (keys.has(key)) continue;
     keys.add(key);
     const known = existing.get(key);
-    if (known !== undefined && repository.hasObject(known) && hasVersion(repository, known, version)) {
+    if (isStoredImage(repository, known, version)) {
       images.push({ version, id: known });
       continue;
     }
@@ -190,38 +170,7 @@ async function wantedImages(
     images.push({ version, id: await storeImage(repository, tree, version) });
     options.onProgress?.({ type: "done", id: progress.id });
   }
-  return images;
-}
-
-/** Whether a stored image has the version. Only 0 and 1 can be taken for each other. */
-function hasVersion(repository: Repository, id: ObjectId, version: FormatVersion): boolean {
-  if (version === 2) return true;
-  const object = repository.openObject(id);
-  const head = object.read(0, 16);
-  object.close();
-  return head.length === 16 && new DataView(head.buffer, head.byteOffset).getUint32(12, true) === version;
-}
-
-/** The links that do not exist as wanted, and those of other images that have to follow. */
-async function linksToMake(
-  repository: Repository,
-  own: StreamLinks,
-  onProgress: ProgressListener | undefined,
-): Promise<StreamLinks> {
-  const make: StreamLinks = new Map();
-  const changed: StreamLinks = new Map();
-  for (const [name, id] of own) {
-    if (repository.stream(name) === id) continue;
-    make.set(name, id);
-    if (linkedObject(repository, "streams", name) !== undefined) changed.set(name, id);
-  }
-  const dependents = await rewriteDependents(repository, changed, new Set(own.keys()), onProgress);
-  return new Map([...make, ...dependents].toSorted(([a], [b]) => linkRank(a) - linkRank(b)));
-}
-
-/** Layers are linked first, then configs, then manifests. */
-function linkRank(name: string): number {
-  return name.startsWith("oci-layer-") ? 0 : name.startsWith("oci-config-") ? 1 : 2;
+  return { images, tree };
 }
 
 function refsToSet(parts: ImageParts, tagFile: string | undefined): Map<string, string> {

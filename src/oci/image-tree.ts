@@ -2,6 +2,8 @@
 // (docs/spec/oci.md, section 8).
 
 import type { ObjectId } from "../bytes/algorithm.ts";
+import { repositoryBodies } from "../boot/boot-directory.ts";
+import { bootableTransform } from "../boot/bootable-transform.ts";
 import { ComposefsError } from "../error.ts";
 import type { Repository } from "../repository/repository.ts";
 import type { Directory } from "../tree/node.ts";
@@ -13,6 +15,8 @@ import { openImage, requireContainer, type StoredImage } from "./stored-image.ts
 /** Options of {@link imageTree}. */
 export interface ImageTreeOptions {
   xattrs?: XattrMode | undefined;
+  /** Apply the bootable transform, as `oci pull --bootable` does. */
+  bootable?: boolean | undefined;
   /**
    * The expected object id of the config's stream. With it, an image named by its config is trusted as the stream says;
    * without, its layers are verified against their diff_ids.
@@ -25,7 +29,7 @@ export interface ImageTreeOptions {
  * Builds the tree of an image.
  *
  * @throws ComposefsError `invalid` for artifacts, `digest-mismatch` when the config's stream is not `verity` or a
- *   layer is not what its diff_id says
+ *   layer is not what its diff_id says; with `bootable` as `bootableTransform`
  */
 export async function imageTree(
   repository: Repository,
@@ -35,8 +39,10 @@ export async function imageTree(
   const image = await openImage(repository, name);
   requireContainer(image);
   await checkConfig(repository, image, options);
-  const { xattrs, signal } = options;
-  return buildTree(repository, image.layers, { signal, ...(xattrs === undefined ? {} : { xattrs }) });
+  const { xattrs, signal, bootable = false } = options;
+  const tree = await buildTree(repository, image.layers, { signal, ...(xattrs === undefined ? {} : { xattrs }) });
+  if (bootable) await bootableTransform(tree, { readFile: repositoryBodies(repository), signal });
+  return tree;
 }
 
 async function checkConfig(repository: Repository, image: StoredImage, options: ImageTreeOptions): Promise<void> {

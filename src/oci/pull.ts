@@ -3,12 +3,13 @@
 
 import { availableParallelism } from "node:os";
 
-import type { ObjectId } from "../bytes/algorithm.ts";
+import { DIGEST_SIZE, isObjectId, type ObjectId } from "../bytes/algorithm.ts";
 import type { FormatVersion } from "../core/erofs.ts";
 import { ComposefsError } from "../error.ts";
 import type { ProgressListener } from "../progress.ts";
 import type { Repository } from "../repository/repository.ts";
 import { CONFIG } from "../splitstream/content-type.ts";
+import type { BootImage, BootRequest } from "./boot-images.ts";
 import { importBlob } from "./blob-import.ts";
 import { runBounded } from "./bounded.ts";
 import { layerName, type StoredLayer } from "./build-image.ts";
@@ -29,6 +30,7 @@ import {
   type Manifest,
 } from "./manifest.ts";
 import type { Platform } from "./platform.ts";
+import { aboutImage, withoutBootImage } from "./pull-errors.ts";
 import type { ImageReference } from "./reference.ts";
 import { readDocument } from "./source/document.ts";
 import { openSource } from "./source/open.ts";
@@ -47,6 +49,12 @@ export interface PullOptions {
   jobs?: number | undefined;
   /** Format versions to build instead of the repository's. */
   formats?: readonly FormatVersion[] | undefined;
+  /** Build boot images too, in the same formats. */
+  bootable?: boolean | undefined;
+  /**
+   * Instead of those, find the boot image that has this id, whatever mode of xattrs and format it was made with. Needs `bootable`.
+   */
+  expectedDigest?: ObjectId | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ProgressListener | undefined;
 }
@@ -80,6 +88,8 @@ export interface PullResult {
   isContainer: boolean;
   /** The EROFS images in the order of the formats; empty for artifacts. */
   images: readonly ImageOfVersion[];
+  /** The boot images, if they were asked for. */
+  bootImages: readonly BootImage[];
   stats: PullStats;
 }
 
@@ -92,7 +102,8 @@ export interface PullResult {
  * const { images } = await pull(repository, "oci:./image:v1", { tag: "os:latest" });
  * console.log(images[0]?.id);
  * ```
- * @throws ComposefsError; the repository then holds no link to anything of the image
+ * @throws ComposefsError; the repository then holds no link to anything of the image. Only when the image is sound and its boot image
+ *   is not to be had, it is pulled and tagged, and the error says so
  */
 export async function pull(
   repository: Repository,
@@ -104,6 +115,7 @@ export async function pull(
   // Before anything is fetched: a pull that cannot be stored or tagged is no use.
   repository.checkWritable();
   checkTag(tag);
+  bootRequest(repository, options);
   const { onProgress } = options;
   await using source = await openSource(reference, onProgress === undefined ? {} : { onProgress });
   return pullFrom(repository, source, { ...options, tag, name });
@@ -121,6 +133,7 @@ export async function pullFrom(
 ): Promise<PullResult> {
   const tagFile = checkTag(options.tag);
   checkOptions(options);
+  const boot = bootRequest(repository, options);
   repository.checkWritable();
   const resolved = await resolveImage(source, options);
   const config = await readConfig(repository, source, resolved, options);
@@ -138,10 +151,11 @@ export async function pullFrom(
   const { signal, onProgress, formats } = options;
   let committed;
   try {
-    committed = await commitImage(repository, parts, { tagFile, formats, signal, onProgress });
+    committed = await commitImage(repository, parts, { tagFile, formats, boot, signal, onProgress });
   } catch (error) {
     throw aboutImage(error, options.name ?? resolved.digest, resolved.digest);
   }
+  if (committed.bootFailure !== undefined) throw withoutBootImage(committed.bootFailure, options.tag);
   return {
     manifestDigest: resolved.digest,
     sourceManifestDigest: resolved.sourceDigest,
@@ -150,6 +164,7 @@ export async function pullFrom(
     tag: options.tag,
     isContainer: resolved.isContainer,
     images: committed.images,
+    bootImages: committed.bootImages,
     stats,
   };
 }
@@ -159,6 +174,17 @@ function checkOptions({ jobs, formats }: PullOptions): void {
     throw new ComposefsError("usage", `jobs must be a positive number of layers, not ${jobs}`);
   }
   if (formats?.length === 0) throw new ComposefsError("usage", "formats must name at least one image format");
+}
+
+function bootRequest({ algorithm }: Repository, options: PullOptions): BootRequest | undefined {
+  const { bootable = false, expectedDigest } = options;
+  if (expectedDigest === undefined) return bootable ? {} : undefined;
+  if (!bootable) throw new ComposefsError("usage", "an expected digest is that of a boot image: it needs bootable");
+  const digest = expectedDigest.toLowerCase();
+  if (isObjectId(digest, algorithm)) return { expectedDigest: digest };
+  throw new ComposefsError("invalid", `${JSON.stringify(expectedDigest)} is not the digest of an image`, {
+    hint: `in this repository digests are ${algorithm} and have ${2 * DIGEST_SIZE[algorithm]} hex digits`,
+  });
 }
 
 /** A manifest in the form in which it will be stored. */
@@ -358,16 +384,4 @@ async function importOne(
 /** What a media type says about compression; the bytes decide. */
 function announcedCompression(mediaType: string): Compression {
   return /[+.]gzip$/.test(mediaType) ? "gzip" : mediaType.endsWith("+zstd") ? "zstd" : "none";
-}
-
-/** Says which image it was that the layers did not make. */
-function aboutImage(error: unknown, name: string, digest: Digest): unknown {
-  if (!(error instanceof ComposefsError) || error.code !== "invalid" || error.digest !== undefined) return error;
-  const { code, message, hint, path, cause } = error;
-  return new ComposefsError(code, `the image ${name} cannot be built: ${message}`, {
-    digest,
-    cause: cause ?? error,
-    ...(hint === undefined ? {} : { hint }),
-    ...(path === undefined ? {} : { path }),
-  });
 }

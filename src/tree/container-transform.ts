@@ -29,6 +29,7 @@ function requireDirectory(root: Directory, name: string): Directory {
   const problem = node.reason === "missing" ? "there is no directory" : "not a directory:";
   throw new ComposefsError("invalid", `${problem} /${name} in the root file system`, {
     path: `/${name}`,
+    reason: node.reason === "missing" ? "not-found" : "not-a-directory",
     hint: "composefs images are whole root file systems: /usr is a directory, and so is /run if there is one",
   });
 }

@@ -4,6 +4,7 @@ import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { ComposefsError } from "../error.ts";
 import { containerTransform } from "./container-transform.ts";
+import type { Directory } from "./node.ts";
 import { scanDirectory, type ScannedTree, type ScanOptions } from "./scan/scan.ts";
 import type { XattrMode } from "./xattr-filter.ts";
 
@@ -13,6 +14,8 @@ export interface DirectoryTreeOptions extends ScanOptions {
   readonly containerRoot?: boolean | undefined;
   /** Which xattrs a container root keeps; `allowlist-only` when left out. */
   readonly xattrMode?: XattrMode | undefined;
+  /** Changes the tree at the end: the bootable transform. */
+  readonly transform?: ((root: Directory) => Promise<void>) | undefined;
 }
 
 /**
@@ -24,6 +27,7 @@ export async function directoryTree(path: string, options: DirectoryTreeOptions 
   if (options.containerRoot !== false) checkUsr(path);
   const scanned = await scanDirectory(path, options);
   if (options.containerRoot !== false) containerTransform(scanned.root, options.xattrMode);
+  await options.transform?.(scanned.root);
   return scanned;
 }
 

@@ -209,6 +209,40 @@ describe.each(ALGORITHMS)("recorded images, %s", (algorithm) => {
           });
         }
 
+        it.runIf(algorithm === "sha256")("has the recorded dump as a boot image", async () => {
+          const expected = readFileSync(recorded(image, "dump.bootable.sha256.txt"), "latin1");
+          expect([...(await dumpImage(repository, tag, { bootable: true }))].join("")).toBe(expected);
+        });
+
+        for (const version of [1, 2] as const) {
+          it.each(XATTR_MODES)(`has the recorded boot id in format V${version}, xattrs %s`, async (xattrs) => {
+            const expected =
+              (xattrs === "allowlist-only" ? undefined : ids[`v${version}.boot.${xattrs}`]) ?? ids[`v${version}.boot`];
+            expect(expected).toMatch(/^[0-9a-f]+$/);
+            expect(await computeImageId(repository, tag, { version, xattrs, bootable: true })).toBe(expected);
+            const found = await pull(repository, referenceOf(image), {
+              tag,
+              platform,
+              bootable: true,
+              expectedDigest: expected?.toUpperCase(),
+            });
+            // The other mode's image may be the same one, and is looked for first.
+            expect(found.bootImages).toMatchObject([{ id: expected, version }]);
+          });
+
+          it(`stores the recorded boot image in format V${version}`, async () => {
+            const pulled = await pull(repository, referenceOf(image), {
+              tag,
+              platform,
+              formats: [version],
+              bootable: true,
+            });
+            expect(pulled.bootImages).toEqual([{ version, xattrs: "allowlist-only", id: ids[`v${version}.boot`] }]);
+            expect((await inspectImage(repository, tag, version)).composefs_boot_erofs).toBe(ids[`v${version}.boot`]);
+            expect(auditRepository(repository.path).problems).toEqual([]);
+          });
+        }
+
         it("keeps the images of other formats when one is pulled anew", async () => {
           await pull(repository, referenceOf(image), { tag, platform, formats: [2] });
           await pull(repository, referenceOf(image), { tag, platform, formats: [1] });
