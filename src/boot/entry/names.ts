@@ -6,7 +6,7 @@ import type { BootEntry } from "./bls.ts";
 import { type BootLoader, sortMenu } from "./order.ts";
 
 /** Where UKIs lie, relative to the ESP. */
-const UKI_DIRECTORY = "EFI/Linux/bootc";
+export const UKI_DIRECTORY = "EFI/Linux/bootc";
 
 /** The name of the kernel directory of a deployment. */
 export function kernelDirectoryName(digest: string): string {
