@@ -51,6 +51,8 @@ export interface ErrorDetails {
   hint?: string;
   /** The class of the failure where the code is too coarse for programs: `uki-not-pe`, `karg-bad-digest` (docs/spec/boot.md, section 15). */
   reason?: string;
+  /** The part that the deployment concerned plays: booted, staged, rollback or other (docs/spec/deployments.md, section 4.4). */
+  slot?: string;
 }
 
 /**
@@ -79,6 +81,8 @@ export class ComposefsError extends Error {
   readonly hint: string | undefined;
   /** The class of the failure, finer than the code; undefined where the code says it all. */
   readonly reason: string | undefined;
+  /** The part that the deployment concerned plays, where the failure is about one. */
+  readonly slot: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -88,6 +92,7 @@ export class ComposefsError extends Error {
     this.digest = details.digest;
     this.hint = details.hint;
     this.reason = details.reason;
+    this.slot = details.slot;
   }
 }
 
