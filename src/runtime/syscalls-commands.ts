@@ -51,6 +51,15 @@ export function commandCalls(): RawCalls {
       return false;
     },
 
+    exchange(a: string, b: string): true | undefined {
+      // coreutils 9.5 and newer; an older one does not know the option and does nothing.
+      const run = spawn("mv", ["--exchange", "--no-copy", "-T", a, b]);
+      if (run.status === 0) return true;
+      if (/unrecognized option|Invalid argument|not supported|not implemented|cross-device/.test(run.stderr))
+        return undefined;
+      throw failed("mv", run, `exchanging ${a} and ${b}`);
+    },
+
     syncfs(_fd: number, path: string): void {
       const run = spawn("sync", ["-f", path]);
       if (run.status !== 0) throw failed("sync", run, `syncing the file system of ${path}`);
@@ -64,7 +73,12 @@ interface Run {
   stderr: string;
 }
 
-const PACKAGES: Record<string, string> = { flock: "util-linux", fsverity: "fsverity-utils", sync: "coreutils" };
+const PACKAGES: Record<string, string> = {
+  flock: "util-linux",
+  fsverity: "fsverity-utils",
+  mv: "coreutils",
+  sync: "coreutils",
+};
 
 function spawn(command: string, args: string[], fd?: number): Run {
   const run = spawnSync(command, args, {

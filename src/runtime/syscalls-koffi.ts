@@ -23,6 +23,7 @@ const LOCK_NB = 4;
 const AT_FDCWD = -100;
 const AT_SYMLINK_FOLLOW = 0x400;
 const RENAME_NOREPLACE = 1;
+const RENAME_EXCHANGE = 2;
 
 // Node has no names for these: the kernel wants a block device; it lacks a hash algorithm.
 const E = { ...constants.errno, ENOTBLK: 15, ENOPKG: 65 };
@@ -101,6 +102,15 @@ function bind(koffi: Koffi): RawCalls {
       if (errno === E.EEXIST) return false;
       if (errno === E.EINVAL || errno === E.ENOSYS) return undefined;
       throw Object.assign(errnoError(errno), { path: to });
+    },
+
+    exchange(a: string, b: string): true | undefined {
+      if (!renameat2) return undefined;
+      if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) === 0) return true;
+      const errno = koffi.errno();
+      // EXDEV: a directory of a lower layer of an overlay.
+      if (errno === E.EINVAL || errno === E.ENOSYS || errno === E.EXDEV) return undefined;
+      throw Object.assign(errnoError(errno), { path: b });
     },
 
     linkDescriptor(fd: number, to: string): boolean | undefined {

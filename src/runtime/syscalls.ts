@@ -41,6 +41,8 @@ export interface RawCalls {
   syncfs(fd: number, path: string): void;
   /** Renames without replacing; false when the new path exists. undefined when the provider or file system cannot. */
   renameNoReplace?(from: string, to: string): boolean | undefined;
+  /** Exchanges two paths in one step. undefined when the provider, kernel or file system cannot; then nothing has happened. */
+  exchange?(a: string, b: string): true | undefined;
   /** Gives an open O_TMPFILE a name; false when the path exists. undefined when the provider or file system cannot. */
   linkDescriptor?(fd: number, to: string): boolean | undefined;
 }
