@@ -1,6 +1,7 @@
 // A file on disk as a source of random reads: kernels, initramfs and UKIs are streamed from it, never held whole.
 
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { displayBytes, toByteString } from "../bytes/byte-string.ts";
 import { ComposefsError, systemError } from "../error.ts";
 import type { PeSource } from "./pe.ts";
 
@@ -12,6 +13,7 @@ export interface FileSource extends PeSource, Disposable {
 /**
  * Opens a regular file, or a link to one, for random reads.
  *
+ * @param name its path, as text or as bytes
  * @throws ComposefsError `not-found`, `invalid` for what is no regular file, `permission`, `io`
  * @example
  * ```ts
@@ -19,11 +21,15 @@ export interface FileSource extends PeSource, Disposable {
  * console.log(PeFile.read(file, file.path).architecture);
  * ```
  */
-export function openFileSource(path: string): FileSource {
+export function openFileSource(name: string | Uint8Array): FileSource {
+  const path = typeof name === "string" ? name : displayBytes(toByteString(name));
   let fd: number;
   try {
     // O_NONBLOCK: a fifo must not make us wait for ever.
-    fd = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    fd = openSync(
+      typeof name === "string" ? name : Buffer.from(name),
+      constants.O_RDONLY | (constants.O_NONBLOCK ?? 0),
+    );
   } catch (error) {
     throw systemError(error, `opening ${path}`, path);
   }

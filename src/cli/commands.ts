@@ -33,6 +33,7 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ["oci copy", async () => (await import("./commands/oci-copy.ts")).ociCopy],
   ["oci import-layer", async () => (await import("./commands/oci-import-layer.ts")).ociImportLayer],
   ["oci layer", async () => (await import("./commands/oci-layer.ts")).ociLayer],
+  ["seal", async () => (await import("./commands/seal.ts")).seal],
   ["uki inspect", async () => (await import("./commands/uki-inspect.ts")).ukiInspect],
   ["uki extract", async () => (await import("./commands/uki-extract.ts")).ukiExtract],
   ["completion", async () => (await import("./commands/completion.ts")).completion],

@@ -1,0 +1,68 @@
+// The chosen parts, opened, and the UKI planned from them (docs/spec/boot.md, section 5).
+
+import { openFileSource } from "../boot/file-source.ts";
+import type { PeSource } from "../boot/pe.ts";
+import { openStoredFile } from "../boot/stored-file.ts";
+import { type PePlan, planUki } from "../boot/uki-write.ts";
+import { ComposefsError } from "../error.ts";
+import type { Repository } from "../repository/repository.ts";
+import type { ChosenParts, Part } from "./parts.ts";
+
+/** Largest stub and os-release that are read, in bytes; real ones have 100 KiB and 1 KiB. */
+const STUB_LIMIT = 64 << 20;
+const TEXT_LIMIT = 1 << 20;
+
+/**
+ * Opens the parts, plans the UKI, and hands the plan on: the parts stay open until `use` has ended.
+ *
+ * @throws ComposefsError `not-found` and the like for the files, and as `planUki`
+ */
+export async function planPartsUki<T>(
+  repository: Repository,
+  parts: ChosenParts,
+  commandLine: string,
+  signal: AbortSignal | undefined,
+  use: (plan: PePlan) => Promise<T>,
+): Promise<T> {
+  using stack = new DisposableStackOf();
+  const open = (part: Part): PeSource =>
+    stack.add(part.from === "file" ? openFileSource(part.path) : openStoredFile(repository, part.file, signal));
+  const optional = (part: Part | undefined) => (part === undefined ? undefined : open(part));
+  const splash = optional(parts.splash);
+  const devicetree = optional(parts.devicetree);
+  const microcode = optional(parts.microcode);
+  const plan = planUki({
+    stub: { bytes: whole(open(parts.stub), parts.stub, STUB_LIMIT), name: parts.stub.path },
+    kernel: open(parts.kernel),
+    initramfs: parts.initramfs.map(open),
+    commandLine,
+    kernelVersion: parts.kernelVersion,
+    ...(parts.osRelease === undefined ? {} : { osRelease: whole(open(parts.osRelease), parts.osRelease, TEXT_LIMIT) }),
+    ...(splash === undefined ? {} : { splash }),
+    ...(devicetree === undefined ? {} : { devicetree }),
+    ...(microcode === undefined ? {} : { microcode }),
+  });
+  // Awaited here: the parts are closed on return.
+  return await use(plan);
+}
+
+function whole(source: PeSource, { path }: Part, limit: number): Uint8Array {
+  if (source.size > limit) {
+    throw new ComposefsError("limit", `${path} has ${source.size} bytes; at most ${limit} are read`, { path });
+  }
+  return source.read(0, source.size);
+}
+
+/** What is open; DisposableStack is younger than Node 20. */
+class DisposableStackOf implements Disposable {
+  readonly #open: Disposable[] = [];
+
+  add<T extends Disposable>(one: T): T {
+    this.#open.push(one);
+    return one;
+  }
+
+  [Symbol.dispose](): void {
+    for (const one of this.#open.toReversed()) one[Symbol.dispose]();
+  }
+}
