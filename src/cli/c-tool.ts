@@ -1,8 +1,9 @@
 // What the programs named after the C tools have in common (docs/spec/tools-c.md): `NAME: MESSAGE` on stderr and a remedy, exit
 // status 1 for every failure, --help and --version, output without loss however slow its reader is.
 
-import { readFileSync, writeSync } from "node:fs";
+import { readFileSync, readSync, writeSync } from "node:fs";
 import { describeFailure } from "./failure.ts";
+import { outputError } from "./output.ts";
 
 /** A refusal with the C tool's text; exit status 1. */
 export class CToolError extends Error {
@@ -54,14 +55,31 @@ export function failedTo(action: string, error: unknown, hint?: string): CToolEr
 /** Writes all of it, waiting where a pipe is full. Ends the program in silence when the reader went away. */
 export function writeAll(fd: number, data: Uint8Array | string): void {
   const bytes = typeof data === "string" ? Buffer.from(data, "utf8") : data;
-  for (let at = 0; at < bytes.length; ) {
+  try {
+    for (let at = 0; at < bytes.length; ) at += waiting(() => writeSync(fd, bytes, at));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EPIPE") process.exit(0);
+    throw outputError("writing the output", error as NodeJS.ErrnoException);
+  }
+}
+
+/** Reads from a file or a pipe, waiting where that is empty; 0 at the end. `name` is for the message of a failure. */
+export function readSome(fd: number, area: Uint8Array, name: string): number {
+  try {
+    return waiting(() => readSync(fd, area));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EOF") return 0;
+    throw failedTo(`reading ${name}`, error);
+  }
+}
+
+// An inherited pipe may be non-blocking; there is nothing else to do than to wait for it.
+function waiting(call: () => number): number {
+  for (;;) {
     try {
-      at += writeSync(fd, bytes, at);
+      return call();
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === "EPIPE") process.exit(0);
-      // An inherited pipe may be non-blocking; there is nothing else to do than to wait for it.
-      if (code !== "EAGAIN") throw failedTo("writing the output", error);
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
     }
   }

@@ -15,7 +15,7 @@ export const C_TOOLS: ReadonlyMap<string, CTool> = new Map<string, CTool>([
     "mkcomposefs",
     {
       summary: "make an image",
-      usage: async () => (await import("./mkcomposefs-options.ts")).USAGE,
+      usage: async () => (await import("./mkcomposefs-options.ts")).MKCOMPOSEFS_USAGE,
       run: async () => import("./mkcomposefs.ts"),
     },
   ],

@@ -3,7 +3,7 @@
 // test of reader and writer: DEST is the same, byte for byte. Unlike the C tool it knows version 2, and an old DEST is replaced
 // only when the new one is complete.
 
-import { CToolError, runCTool, writeAll } from "./c-tool.ts";
+import { CToolError, failedTo, runCTool, writeAll } from "./c-tool.ts";
 import { DUMP_USAGE } from "./composefs-dump-usage.ts";
 import { getopt } from "./getopt.ts";
 import { withImage } from "./open-image.ts";
@@ -16,9 +16,9 @@ await runCTool("composefs-dump", DUMP_USAGE, async (words) => {
   if (target === undefined) throw new CToolError("No destination path specified", { usage: true });
   const { rewriteImage } = await import("../image/rewrite.ts");
   const written = withImage(source, (fd) => {
-    const replacement = openReplacement(target);
+    const replacement = openReplacement(target, (error) => failedTo(`failed to open '${target}'`, error));
     try {
-      const result = rewriteImage(fd, (piece) => writeAll(replacement.fd, piece));
+      const result = rewriteImage(fd, (piece) => replacement.write(piece));
       replacement.commit();
       return result;
     } finally {

@@ -33,7 +33,7 @@ export function describeFailure(error: unknown): Failure {
       status: error.code === "usage" ? 2 : 1,
     };
   }
-  if (error instanceof OutputError) return { code: "io", message: error.message, hint: undefined, status: 1 };
+  if (error instanceof OutputError) return { code: "io", message: error.message, hint: error.hint, status: 1 };
   if (error instanceof Error && isSystemError(error)) {
     // "ENOENT: no such file or directory, open '/x'"
     const [, why = error.message, call = ""] = /^[A-Z0-9]+: ([^,]+)(?:, (\w+))?/.exec(error.message) ?? [];

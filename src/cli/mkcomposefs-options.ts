@@ -1,9 +1,10 @@
-// Options of `mkcomposefs`, parsed as getopt_long does: anywhere, `--name=value` or `--name value`, unique abbreviations
-// (docs/spec/tools-c.md, section 1; versions: docs/spec/tree.md, section 3.2). cac knows neither the abbreviations nor values that
-// begin with a dash.
+// Words of `mkcomposefs` (docs/spec/tools-c.md, section 1; versions: docs/spec/tree.md, section 3.2).
+
+import { CToolError } from "./c-tool.ts";
+import { getopt } from "./getopt.ts";
 
 /** The usage text, as the C tool's. */
-export const USAGE = `Usage: mkcomposefs [OPTIONS] SOURCE IMAGE
+export const MKCOMPOSEFS_USAGE = `Usage: mkcomposefs [OPTIONS] SOURCE IMAGE
        mkcomposefs [OPTIONS] --print-digest-only SOURCE
 Options:
   --digest-store=PATH   Store content files in this directory
@@ -22,21 +23,6 @@ Options:
   --help                Print this
   --version             Print the version
 `;
-
-/** A refusal with the C tool's text; exit status 1. */
-export class MkcomposefsError extends Error {
-  override readonly name = "ComposefsError";
-  readonly code = "usage";
-  /** Whether the usage text follows. */
-  readonly usage: boolean;
-  readonly hint: string | undefined;
-
-  constructor(message: string, usage = false, hint?: string) {
-    super(message);
-    this.usage = usage;
-    this.hint = hint;
-  }
-}
 
 /** An image to make. */
 export interface ImageRequest {
@@ -79,64 +65,32 @@ const FLAGS = [
 const MOST_THREADS = 64;
 const VALUES = ["digest-store", "min-version", "max-version", "threads"];
 
-/** Understands the words of the command line. Throws {@link MkcomposefsError}. */
-export function parseMkcomposefs(words: readonly string[]): ImageRequest | "help" | "version" {
-  const options = new Map<string, string>();
-  const args: string[] = [];
-  for (let i = 0; i < words.length; i++) {
-    const word = words[i] ?? "";
-    if (word === "--") {
-      args.push(...words.slice(i + 1));
-      break;
-    }
-    if (!word.startsWith("-") || word === "-") {
-      args.push(word);
-      continue;
-    }
-    const [, typed = "", value] = /^--([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
-    const name = completeName(typed);
-    if (name === undefined) throw new MkcomposefsError(`unknown option ${word}`, true);
-    if (FLAGS.includes(name)) {
-      if (value !== undefined) throw new MkcomposefsError(`option --${name} takes no value`, true);
-      options.set(name, "");
-      continue;
-    }
-    const given = value ?? words[++i];
-    if (given === undefined) throw new MkcomposefsError("option needs a value", true);
-    options.set(name, given);
-  }
-  if (options.has("help")) return "help";
-  if (options.has("version")) return "version";
-  return request(options, args);
-}
-
-function completeName(typed: string): string | undefined {
-  const names = [...FLAGS, ...VALUES];
-  if (names.includes(typed)) return typed;
-  const matching = typed === "" ? [] : names.filter((name) => name.startsWith(typed));
-  return matching.length === 1 ? matching[0] : undefined;
+/** Understands the words of the command line. Throws {@link CToolError}. */
+export function parseMkcomposefs(words: readonly string[]): ImageRequest {
+  const { options, args } = getopt(words, { flags: FLAGS, values: VALUES });
+  return request(new Map(options), args);
 }
 
 function request(options: ReadonlyMap<string, string>, args: readonly string[]): ImageRequest {
   const versions = versionRange(options.get("min-version"), options.get("max-version"));
   const threads = options.get("threads");
   if (threads !== undefined && !/^[1-9][0-9]*$/.test(threads)) {
-    throw new MkcomposefsError(`Invalid threads count ${threads}`);
+    throw new CToolError(`Invalid threads count ${threads}`);
   }
   const [source, image] = args;
   const digestOnly = options.has("print-digest-only");
-  if (source === undefined) throw new MkcomposefsError("No source path specified", true);
-  if (source === "") throw new MkcomposefsError("Empty source path specified");
-  if (args.length > 2) throw new MkcomposefsError("Too many arguments", true);
+  if (source === undefined) throw new CToolError("No source path specified", { usage: true });
+  if (source === "") throw new CToolError("Empty source path specified");
+  if (args.length > 2) throw new CToolError("Too many arguments", { usage: true });
   if (digestOnly && image !== undefined) {
-    throw new MkcomposefsError("Cannot specify destination path with --print-digest-only", true);
+    throw new CToolError("Cannot specify destination path with --print-digest-only", { usage: true });
   }
-  if (!digestOnly && image === undefined) throw new MkcomposefsError("No destination path specified", true);
+  if (!digestOnly && image === undefined) throw new CToolError("No destination path specified", { usage: true });
   if (options.has("skip-xattrs") && options.has("user-xattrs")) {
-    throw new MkcomposefsError("--skip-xattrs and --user-xattrs exclude each other");
+    throw new CToolError("--skip-xattrs and --user-xattrs exclude each other");
   }
   const json = options.has("json");
-  if (json && image === "-") throw new MkcomposefsError("--json and the image cannot both go to stdout");
+  if (json && image === "-") throw new CToolError("--json and the image cannot both go to stdout");
   const directory: DirectoryRequest = {
     epoch: options.has("use-epoch"),
     devices: !options.has("skip-devices"),
@@ -158,14 +112,14 @@ function request(options: ReadonlyMap<string, string>, args: readonly string[]):
 function versionRange(min: string | undefined, max: string | undefined): { minVersion: 0 | 1; maxVersion: 0 | 1 } {
   const number = (text: string | undefined, what: string, otherwise: number) => {
     if (text === undefined) return otherwise;
-    if (!/^[+-]?[0-9]{1,9}$/.test(text)) throw new MkcomposefsError(`Invalid ${what} version ${text}`);
+    if (!/^[+-]?[0-9]{1,9}$/.test(text)) throw new CToolError(`Invalid ${what} version ${text}`);
     return Number(text);
   };
   // An option that is not given counts as 0 as soon as the other one is given.
   const minVersion = number(min, "min", 0);
   const maxVersion = Math.max(minVersion, number(max, "max", min === undefined ? 1 : 0));
   if ((minVersion !== 0 && minVersion !== 1) || maxVersion > 1) {
-    throw new MkcomposefsError("cannot write file: Invalid argument");
+    throw new CToolError("cannot write file: Invalid argument");
   }
   return { minVersion, maxVersion: maxVersion === 1 ? 1 : 0 };
 }

@@ -2,6 +2,7 @@
 
 import { closeSync, openSync, readSync } from "node:fs";
 import { CToolError, failedTo } from "./c-tool.ts";
+import { OutputError } from "./output.ts";
 
 /** Opens a file that should be an image, hands its descriptor on, and closes it. */
 export function withImage<T>(path: string, use: (fd: number) => T): T {
@@ -15,7 +16,7 @@ export function withImage<T>(path: string, use: (fd: number) => T): T {
     return use(fd);
   } catch (error) {
     // What the sink of the output throws is about the output.
-    if (error instanceof CToolError) throw error;
+    if (error instanceof CToolError || error instanceof OutputError) throw error;
     throw failedTo(`Failed to load '${path}'`, error, whatItIs(fd, path));
   } finally {
     closeSync(fd);

@@ -67,7 +67,7 @@ export class Output {
 
   #fail(error: NodeJS.ErrnoException): Error {
     if (error.code === "EPIPE") process.exit(0);
-    this.#failure ??= new OutputError(`writing the result: ${reason(error)}`, { cause: error });
+    this.#failure ??= outputError("writing the result", error);
     this.#failed?.(this.#failure);
     return this.#failure;
   }
@@ -76,6 +76,19 @@ export class Output {
 /** The result could not be written. */
 export class OutputError extends Error {
   override readonly name = "OutputError";
+  readonly hint: string | undefined;
+
+  constructor(message: string, details: { hint?: string | undefined; cause?: unknown } = {}) {
+    super(message, { cause: details.cause });
+    this.hint = details.hint;
+  }
+}
+
+/** The failure of a system call that writes a result. */
+export function outputError(action: string, error: NodeJS.ErrnoException, more = ""): OutputError {
+  const full = error.code === "ENOSPC" || error.code === "EDQUOT";
+  const hint = full ? `free some space, or choose another place${more}` : undefined;
+  return new OutputError(`${action}: ${reason(error)}`, { hint, cause: error });
 }
 
 // "ENOSPC: no space left on device, write" on Node and Bun, "No space left on device (os error 28)" on Deno.

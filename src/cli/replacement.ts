@@ -1,43 +1,63 @@
 // A file that is written beside its place and takes it when it is complete; until then an old one stays as it was.
 
-import { closeSync, openSync, renameSync, statSync, unlinkSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, renameSync, statSync, unlinkSync, writeSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { failedTo } from "./c-tool.ts";
+import { outputError } from "./output.ts";
 
 /** A file in the making. */
 export interface Replacement {
-  readonly fd: number;
+  /** Appends all of the bytes. */
+  write(bytes: Uint8Array | string): void;
   /** Puts it in its place. */
   commit(): void;
   /** Removes what is unfinished; nothing after a commit. */
   discard(): void;
 }
 
-/** Starts one. A device or a pipe cannot be replaced; what is no regular file is written in place. */
-export function openReplacement(path: string): Replacement {
-  const special = statSync(path, { throwIfNoEntry: false })?.isFile() === false;
-  const temporary = special ? path : join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
+/** What a failure to open it becomes; the message names the path. */
+type OpenFailure = (error: unknown) => Error;
+
+/**
+ * Starts one. A device or a pipe cannot be replaced; what is no regular file is written in place.
+ *
+ * @throws what `failed` makes of the failure to open it; later an error with a remedy
+ */
+export function openReplacement(path: string, failed: OpenFailure): Replacement {
+  const isSpecial = isSpecialFile(path);
+  const temporary = isSpecial ? path : join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
   let fd: number;
   try {
-    fd = openSync(temporary, special ? "w" : "wx", 0o666);
+    fd = openSync(temporary, isSpecial ? "w" : "wx", 0o666);
   } catch (error) {
-    throw failedTo(`failed to open '${path}'`, error);
+    throw failed(error);
   }
   let isOpen = true;
-  let isTemporary = !special;
+  let isTemporary = !isSpecial;
   const close = () => {
     if (isOpen) closeSync(fd);
     isOpen = false;
   };
+  const attempt = (action: () => void) => {
+    try {
+      action();
+    } catch (error) {
+      const unchanged = isSpecial ? "" : "; what was there is unchanged";
+      throw outputError(`writing ${path}`, error as NodeJS.ErrnoException, unchanged);
+    }
+  };
   return {
-    fd,
+    write(data) {
+      const bytes = typeof data === "string" ? Buffer.from(data, "latin1") : data;
+      attempt(() => {
+        for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+      });
+    },
     commit() {
-      close();
-      try {
+      attempt(() => {
+        if (isTemporary) fsyncSync(fd);
+        close();
         if (isTemporary) renameSync(temporary, path);
-      } catch (error) {
-        throw failedTo(`failed to write '${path}'`, error);
-      }
+      });
       isTemporary = false;
     },
     discard() {
@@ -46,4 +66,9 @@ export function openReplacement(path: string): Replacement {
       isTemporary = false;
     },
   };
+}
+
+/** Whether something is there that is no regular file. */
+export function isSpecialFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === false;
 }

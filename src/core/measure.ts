@@ -1,9 +1,10 @@
 // fs-verity digests of whole files, with several threads for big ones (docs/spec/wasm-core.md, section 4.5).
 
-import { closeSync, fstatSync, openSync } from "node:fs";
+import { closeSync, fstatSync } from "node:fs";
 import type { Algorithm, ObjectId } from "../bytes/algorithm.ts";
-import { ComposefsError, systemError, throwIfAborted } from "../error.ts";
+import { ComposefsError, throwIfAborted } from "../error.ts";
 import { fsverityFile } from "./fsverity.ts";
+import { openForReading } from "../runtime/open-file.ts";
 
 /** Below this size the threads would start later than one is done. */
 const PARALLEL_THRESHOLD = 64 << 20;
@@ -38,12 +39,7 @@ export async function measureFile(
 ): Promise<MeasuredFile> {
   const { threads, signal } = options;
   throwIfAborted(signal);
-  let fd: number;
-  try {
-    fd = openSync(path, "r");
-  } catch (error) {
-    throw systemError(error, `opening ${path}`, path);
-  }
+  const fd = openForReading(path);
   try {
     const stat = fstatSync(fd);
     if (!stat.isFile()) throw new ComposefsError("invalid", `${path} is not a regular file`, { path });

@@ -1,10 +1,11 @@
 // One big file that several threads hash: the segments that are left and the digests that are done lie in shared memory.
 
-import { closeSync, fstatSync, openSync } from "node:fs";
+import { closeSync, fstatSync } from "node:fs";
 import type { Algorithm } from "../bytes/algorithm.ts";
-import { ComposefsError, systemError } from "../error.ts";
+import { ComposefsError } from "../error.ts";
 import { backend } from "./backend.ts";
 import { hashSegment, SEGMENT_SIZE, segmentResultSize } from "./segment.ts";
+import { openForReading } from "../runtime/open-file.ts";
 
 /** Plain data that every thread gets. */
 export interface SharedWork {
@@ -35,12 +36,7 @@ export function shareWork(path: string, fd: number, algorithm: Algorithm): Share
 
 /** Opens the file of the work in this thread. */
 export function openShared({ path, inode, size }: SharedWork): Disposable & { readonly fd: number } {
-  let fd: number;
-  try {
-    fd = openSync(path, "r");
-  } catch (error) {
-    throw systemError(error, `opening ${path}`, path);
-  }
+  const fd = openForReading(path);
   const stat = fstatSync(fd, { bigint: true });
   if (stat.ino !== inode || stat.size !== BigInt(size)) {
     closeSync(fd);

@@ -1,6 +1,6 @@
 // A tree by what people call it: a dump file, an image file, a directory, an image or a tag of a repository. What `diff` compares.
 
-import { closeSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, readSync, statSync } from "node:fs";
 import type { Algorithm } from "../bytes/algorithm.ts";
 import { ComposefsError, systemError } from "../error.ts";
 import { HEADER_BYTES, recognizeImage } from "../image/header.ts";
@@ -12,6 +12,7 @@ import { directoryTree } from "../tree/directory-tree.ts";
 import { readDump } from "../tree/dump-read.ts";
 import { Directory } from "../tree/node.ts";
 import { imageTree } from "./image-tree.ts";
+import { openForReading } from "../runtime/open-file.ts";
 
 /** How to open trees. */
 export interface OpenTreeOptions {
@@ -130,12 +131,7 @@ async function storedTree(repository: Repository, name: string): Promise<Directo
 }
 
 function openFile(path: string, algorithm: Algorithm | undefined): OpenedTree {
-  let fd: number;
-  try {
-    fd = openSync(path, "r");
-  } catch (error) {
-    throw systemError(error, `opening ${path}`, path);
-  }
+  const fd = openForReading(path);
   try {
     const start = readAt(fd, path, 0, HEADER_BYTES);
     if (recognizeImage(start).kind !== "other") return { root: readTree(fd), source: "image" };

@@ -23,7 +23,7 @@ export async function withPublishLock<T>(
   const path = join(repository.path, "streams");
   let fd: number;
   try {
-    mkdirSync(path, { recursive: true, mode: 0o755 });
+    makeDirectory(path);
     fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   } catch (error) {
     throw systemError(error, "opening the streams of the repository", path);
@@ -33,5 +33,14 @@ export async function withPublishLock<T>(
     return await action();
   } finally {
     closeSync(fd);
+  }
+}
+
+// Made recursively, Node reports any failure as a missing directory.
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, 0o755);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
 }

@@ -55,7 +55,7 @@ describe("options", () => {
     [["a"], "No destination path specified"],
     [["a", "b", "c"], "Too many arguments"],
     [["a", "b", "--print-digest-only"], "Cannot specify destination path with --print-digest-only"],
-    [["a", "b", "--threads"], "option needs a value"],
+    [["a", "b", "--threads"], "option --threads needs a value"],
     [["a", "b", "--threads=0"], "Invalid threads count 0"],
     [["a", "b", "--min-version=x"], "Invalid min version x"],
     [["a", "b", "--max-version=1x"], "Invalid max version 1x"],

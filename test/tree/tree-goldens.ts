@@ -7,7 +7,7 @@ import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } 
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Algorithm } from "../../src/bytes/algorithm.ts";
-import { type DirectoryRequest, type ImageRequest, parseMkcomposefs } from "../../src/cli/mkcomposefs-options.ts";
+import { type DirectoryRequest, parseMkcomposefs } from "../../src/cli/mkcomposefs-options.ts";
 import {
   type Directory,
   directoryTree,
@@ -174,7 +174,7 @@ function describeCase(name: string, directory: () => string, limits: FileSystemL
 }
 
 async function mkcomposefs(directory: string, { options }: Result, dialect: "c" | "rs", store?: string) {
-  const request = parseMkcomposefs([...options, directory, "-"]) as ImageRequest;
+  const request = parseMkcomposefs([...options, directory, "-"]);
   const kept = request.directory as DirectoryRequest;
   const { root } = await scanDirectory(directory, {
     algorithms: ["sha256"],

@@ -7,6 +7,7 @@ import { DIGEST_SIZE } from "../../bytes/algorithm.ts";
 import { fsverityFile } from "../../core/fsverity.ts";
 import type { FormatVersion } from "../../core/erofs.ts";
 import { ComposefsError, systemError } from "../../error.ts";
+import { openForReading } from "../../runtime/open-file.ts";
 import { syscalls } from "../../runtime/syscalls.ts";
 import { HEADER_BYTES, recognizeImage } from "../header.ts";
 import { mountImageFile } from "./mount.ts";
@@ -61,12 +62,7 @@ export function mountFile(path: string, directory: string, options: MountFileOpt
     throw new ComposefsError("usage", "both workdir and upperdir must be specified if used");
   const algorithm = digest === undefined ? undefined : digestAlgorithm(digest);
   const image = resolve(path);
-  let fd: number;
-  try {
-    fd = openSync(image, "r");
-  } catch (error) {
-    throw systemError(error, `opening ${path}`, image);
-  }
+  const fd = openForReading(image, path);
   try {
     const checkedBy =
       digest === undefined || algorithm === undefined
