@@ -18,6 +18,7 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ["dump-files", async () => (await import("./commands/dump-files.ts")).dumpFiles],
   ["mount", async () => (await import("./commands/mount.ts")).mount],
   ["diff", async () => (await import("./commands/diff.ts")).diff],
+  ["explain", async () => (await import("./commands/explain.ts")).explain],
   ["gc", async () => (await import("./commands/gc.ts")).gc],
   ["fsck", async () => (await import("./commands/fsck.ts")).fsck],
   ["transaction", async () => (await import("./commands/transaction.ts")).transaction],

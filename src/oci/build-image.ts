@@ -33,18 +33,32 @@ export async function buildTree(
   layers: readonly StoredLayer[],
   options: { xattrs?: XattrMode; signal?: AbortSignal | undefined } = {},
 ): Promise<Directory> {
+  const root = await mergeLayers(repository, layers, options.signal);
+  containerTransform(root, options.xattrs);
+  return root;
+}
+
+/**
+ * Merges the layers and leaves the result as it is: with every xattr, and the root as the layers have it.
+ *
+ * @throws ComposefsError `invalid` naming layer and entry
+ */
+export async function mergeLayers(
+  repository: Repository,
+  layers: readonly StoredLayer[],
+  signal?: AbortSignal,
+): Promise<Directory> {
   const merger = new LayerMerger();
   for (const [i, layer] of layers.entries()) {
     const name = layerName(i, layers.length, layer.digest);
     let count = 0;
     const apply = (entry: LayerEntry): void => {
-      if (++count % ABORT_INTERVAL === 0) throwIfAborted(options.signal);
+      if (++count % ABORT_INTERVAL === 0) throwIfAborted(signal);
       merger.apply(entry, name);
     };
     if (layer.entries !== undefined) layer.entries.forEach(apply);
     else for await (const entry of readLayer(repository, layer.id, name)) apply(entry);
   }
-  containerTransform(merger.root, options.xattrs);
   return merger.root;
 }
 

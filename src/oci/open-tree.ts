@@ -73,7 +73,7 @@ function isDirectory(name: string): boolean {
 }
 
 /** The hash of the digests in a tree, if it has any. */
-function digestsOf(root: Directory): Algorithm | undefined {
+export function digestsOf(root: Directory): Algorithm | undefined {
   const pending = [root];
   for (let directory = pending.pop(); directory !== undefined; directory = pending.pop()) {
     for (const node of directory.entries.values()) {
@@ -118,7 +118,8 @@ async function openStored(name: string, { openRepository, signal }: OpenTreeOpti
   }
 }
 
-async function storedTree(repository: Repository, name: string): Promise<Directory | undefined> {
+/** The tree of an image in the repository, by its id or ref; undefined if there is none of that name. */
+export async function storedTree(repository: Repository, name: string): Promise<Directory | undefined> {
   try {
     const { id } = repository.resolveImage(name);
     return withStoredImage(repository.store, id, (fd, options) => readTree(fd, options));

@@ -53,7 +53,7 @@ export const diff: Command = {
     for (const entry of diffTrees(first.root, second.root, { ignore: list("ignore") as DiffField[] })) {
       counts[entry.change]++;
       if (global.json) entries.push(entry);
-      else text += entryText(entry);
+      else text += changeText(entry);
       if (text.length < 1 << 16) continue;
       await out.write(text);
       text = "";
@@ -61,7 +61,7 @@ export const diff: Command = {
     const equal = counts.added + counts.removed + counts.changed === 0;
     if (global.json) {
       const sides = { a: { name: a, source: first.source }, b: { name: b, source: second.source } };
-      await out.json({ ...sides, equal, ...counts, entries: entries.map(entryJson) });
+      await out.json({ ...sides, equal, ...counts, entries: entries.map(changeJson) });
     } else await out.write(text);
     if (!equal) note(`${counts.added} added, ${counts.removed} removed, ${counts.changed} changed`);
     return equal ? 0 : 1;
@@ -70,7 +70,8 @@ export const diff: Command = {
 
 const SIGNS = { added: "+", removed: "-", changed: "~" } as const;
 
-function entryText({ change, path, type, fields }: EntryChange): string {
+/** A difference on its lines. */
+export function changeText({ change, path, type, fields }: EntryChange): string {
   const slash = type === "directory" && path !== "/" ? "/" : "";
   return `${SIGNS[change]} ${path}${slash}\n${fields.map(fieldText).join("")}`;
 }
@@ -86,6 +87,7 @@ function shown(text: string | undefined): string {
   return text.length <= 160 ? text : `${text.slice(0, 150)}... (${text.length} characters)`;
 }
 
-function entryJson({ fields, ...entry }: EntryChange): object {
+/** A difference for JSON. */
+export function changeJson({ fields, ...entry }: EntryChange): object {
   return { ...entry, fields: fields.map(({ a, b, ...field }) => ({ ...field, a: a ?? null, b: b ?? null })) };
 }
