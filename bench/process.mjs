@@ -14,8 +14,25 @@ function peakMemory(pid) {
   }
 }
 
-/** Runs a program: seconds, peak memory in bytes, and what it printed. */
+/** Processor time of all children that have ended, in seconds, to the hundredth; 0 when the system does not say. */
+function childrenTime() {
+  try {
+    const fields = readFileSync("/proc/self/stat", "latin1")
+      .replace(/^.*\) /, "")
+      .split(" ");
+    // cutime and cstime, fields 16 and 17 of proc(5), in hundredths.
+    return (Number(fields[13]) + Number(fields[14])) / 100;
+  } catch {
+    return 0;
+  }
+}
+
+/**
+ * Runs a program: seconds, processor time in seconds (of all threads; the mean of many runs is more exact than one), peak memory in
+ * bytes, and what it printed.
+ */
 export async function run(command, args, { stdin = "ignore" } = {}) {
+  const before = childrenTime();
   const start = performance.now();
   const child = spawn(command, args, { stdio: [stdin, "pipe", "inherit"] });
   let memory = 0;
@@ -27,7 +44,8 @@ export async function run(command, args, { stdin = "ignore" } = {}) {
   const status = await new Promise((resolve, reject) => child.once("close", resolve).once("error", reject));
   clearInterval(poll);
   if (status !== 0) throw new Error(`${command} ${args.join(" ")}: exit status ${status}`);
-  return { seconds: (performance.now() - start) / 1000, memory, output: Buffer.concat(chunks).toString().trim() };
+  const seconds = (performance.now() - start) / 1000;
+  return { seconds, cpu: childrenTime() - before, memory, output: Buffer.concat(chunks).toString().trim() };
 }
 
 /** Path of cfsctl: COMPOSEFS_CFSCTL, on PATH, or where .ci/run installs it. Throws without it. */
@@ -49,5 +67,6 @@ export function cfsctl() {
   throw new Error("the peer cfsctl is missing; put it on PATH or name it in COMPOSEFS_CFSCTL");
 }
 
+export const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 export const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 export const mebibytes = (bytes) => `${Math.round(bytes / 2 ** 20)} MiB`;
