@@ -196,6 +196,33 @@ class NativeTree implements TreeHasher {
   }
 }
 
+/** The digest of files of one block: the block's own digest is the root. Most objects of images are such files. */
+class BlockHasher {
+  readonly #hash: PlainHash;
+  readonly #block = alignedBuffer(BLOCK_SIZE).fill(0);
+  readonly #descriptor = Buffer.alloc(256);
+  readonly #root: DigestArea;
+  // Bytes of the block that are not zero for sure.
+  #used = 0;
+
+  constructor(algorithm: Algorithm, hash: PlainHash) {
+    this.#hash = hash;
+    this.#descriptor.set([1, ALGORITHM_NUMBER[algorithm], 12]);
+    this.#root = { bytes: this.#descriptor.subarray(16, 16 + DIGEST_SIZE[algorithm]), slots: [] };
+  }
+
+  digest(data: Uint8Array): ObjectId {
+    const { length } = data;
+    this.#block.set(data);
+    if (length < this.#used) this.#block.fill(0, length, this.#used);
+    this.#used = length;
+    this.#descriptor[8] = length & 0xff;
+    this.#descriptor[9] = length >> 8;
+    this.#hash.into(this.#block, this.#root, 0);
+    return this.#hash.hex(this.#descriptor);
+  }
+}
+
 /** A window and the digests of its blocks. */
 class BlockWindow {
   readonly data = alignedBuffer(WINDOW_SIZE);
@@ -235,6 +262,10 @@ export class NativeBackend implements Backend {
   readonly name = "native";
   readonly #hashes: Record<Algorithm, PlainHash> = { sha256: plainHash("sha256"), sha512: plainHash("sha512") };
   /** For digests in one call; it is never in use when a call begins. */
+  readonly #small: Record<Algorithm, BlockHasher> = {
+    sha256: new BlockHasher("sha256", this.#hashes.sha256),
+    sha512: new BlockHasher("sha512", this.#hashes.sha512),
+  };
   readonly #scratch = new Map<Algorithm, NativeTree>();
   #blocks: BlockWindow | undefined;
 
@@ -243,6 +274,7 @@ export class NativeBackend implements Backend {
   }
 
   digest(algorithm: Algorithm, data: Uint8Array): ObjectId {
+    if (data.length > 0 && data.length <= BLOCK_SIZE) return this.#small[algorithm].digest(data);
     let tree = this.#scratch.get(algorithm);
     if (tree === undefined) {
       tree = new NativeTree(algorithm, this.#hashes[algorithm]);

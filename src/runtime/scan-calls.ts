@@ -41,12 +41,14 @@ export interface DirectoryEntry {
 export interface ScanCalls {
   /** Opens a directory by its path; a symlink is not followed. */
   openRoot(path: string): number;
-  /** Opens what is to be read, a directory or a regular file; never blocks. */
-  open(parent: number, name: ByteString, kind: "directory" | "file", noAtime: boolean): number;
+  /** Opens what is to be read, a directory or a regular file; never blocks. The name can be a path, and bytes that end with NUL. */
+  open(parent: number, name: ByteString | Uint8Array, kind: "directory" | "file", noAtime: boolean): number;
   /** Opens anything without touching it: for metadata. */
   openPath(parent: number, name: ByteString): number;
   close(fd: number): void;
   stat(fd: number): FileStat;
+  /** Bytes of what has a path below an open directory; of a symlink that comes last, of the link itself. */
+  fileSize(parent: number, path: ByteString | Uint8Array): number;
   /** What an open directory holds, without `.` and `..`. */
   entries(fd: number): DirectoryEntry[];
   /** The names alone, for very many: each as a part of one text. */
@@ -72,7 +74,9 @@ interface Koffi {
 const E = constants.errno;
 const AT_FDCWD = -100;
 const AT_EMPTY_PATH = 0x1000;
+const AT_SYMLINK_NOFOLLOW = 0x100;
 const STATX_BASIC = 0x7ff;
+const STATX_SIZE = 0x200;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const O_CLOEXEC = 0o2000000;
@@ -172,12 +176,13 @@ function bind(koffi: Koffi): ScanCalls {
     if (result < 0) throw failure();
     return Number(result);
   };
-  const cString = (text: ByteString, area: Buffer): Uint8Array => {
+  const cString = (text: ByteString | Uint8Array, area: Buffer): Uint8Array => {
+    if (typeof text !== "string") return text;
     if (text.length >= area.length) throw errnoError(E.ENAMETOOLONG);
     area[area.write(text, 0, "latin1")] = 0;
     return area;
   };
-  const openAt = (parent: number, name: ByteString, flags: number): number => {
+  const openAt = (parent: number, name: ByteString | Uint8Array, flags: number): number => {
     for (;;) {
       const fd = openat(parent, cString(name, nameArea), flags | O_CLOEXEC, 0);
       if (fd >= 0) return Number(fd);
@@ -222,6 +227,11 @@ function bind(koffi: Koffi): ScanCalls {
         device: encodeDevice(stat.getUint32(136, true), stat.getUint32(140, true)),
         rdev: encodeDevice(stat.getUint32(128, true), stat.getUint32(132, true)),
       };
+    },
+
+    fileSize(parent, path) {
+      checked(statx(parent, cString(path, nameArea), AT_SYMLINK_NOFOLLOW, STATX_SIZE, statArea));
+      return stat.getUint32(40, true) + stat.getUint32(44, true) * 2 ** 32;
     },
 
     entries(fd) {

@@ -41,6 +41,16 @@ export interface Splitstream {
    * objects: whoever reads them compares the total with {@link Splitstream.size}.
    */
   chunks(): AsyncGenerator<Chunk, void, undefined>;
+  /** The same for bodies of very many chunks: calls back for each, and makes nothing for it. */
+  walk(visitor: ChunkVisitor): Promise<void>;
+}
+
+/** Is given the chunks of a body in order. */
+export interface ChunkVisitor {
+  /** Bytes of the stream, which are valid during the call. */
+  inline(bytes: Uint8Array): void;
+  /** An object, by its row of {@link Splitstream.objectTable}. False ends the walk. */
+  external(row: number): boolean;
 }
 
 interface Range {
@@ -68,6 +78,8 @@ export async function readSplitstream(
   const streamRefs = tableRows(parser.table("stream_refs", fields.streamRefs), algorithm);
   const objectTable = parser.table("object_refs", fields.objectRefs);
   const namedRefs = await parser.names(fields.namedRefs, streamRefs);
+  const rows = objectTable.length / DIGEST_SIZE[algorithm];
+  const body: Body = { reader, range: fields.stream, rows, size: fields.size, what };
   let ids: ObjectId[] | undefined;
   const objectRefs = () => (ids ??= tableRows(objectTable, algorithm));
   return {
@@ -81,7 +93,8 @@ export async function readSplitstream(
     objectTable,
     streamRefs,
     namedRefs,
-    chunks: () => decodeBody(reader, fields.stream, objectRefs(), fields.size, what),
+    chunks: () => bodyChunks(body, objectRefs()),
+    walk: (visitor) => walkBody(body, visitor),
   };
 }
 
@@ -220,59 +233,143 @@ function tableRows(table: Uint8Array, algorithm: Algorithm): ObjectId[] {
 // A multiple of both digest sizes.
 const TABLE_PART = 1 << 20;
 
-async function* decodeBody(
-  reader: PositionedReader,
-  range: Range,
-  objectRefs: readonly ObjectId[],
-  size: bigint,
-  what: string,
-): AsyncGenerator<Chunk, void, undefined> {
-  const fail = (message: string) => new ComposefsError("invalid", `${what}: ${message}`);
-  const compressed = function* (): Generator<Uint8Array> {
-    for (let at = range.start; at < range.end; ) {
-      const bytes = reader.read(at, Math.min(BODY_READ, range.end - at));
-      if (bytes.length === 0) throw fail(`the stream section ends at ${range.end}, the file at ${at}`);
-      at += bytes.length;
-      yield bytes;
-    }
+interface Body {
+  reader: PositionedReader;
+  range: Range;
+  /** Rows of the object table. */
+  rows: number;
+  /** Announced bytes of the stream. */
+  size: bigint;
+  what: string;
+}
+
+async function walkBody(body: Body, visitor: ChunkVisitor): Promise<void> {
+  const decoder = new BodyDecoder(body);
+  for await (const bytes of zstdDecompressFrames(compressed(body), { what: `${body.what}: the body` })) {
+    if (!decoder.push(bytes, visitor)) return;
+    // Lets signals and other work through; what is decoded at a time is a block of zstd or a few.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  decoder.end();
+}
+
+async function* bodyChunks(body: Body, objectRefs: readonly ObjectId[]): AsyncGenerator<Chunk, void, undefined> {
+  const decoder = new BodyDecoder(body);
+  let chunks: Chunk[] = [];
+  const visitor: ChunkVisitor = {
+    inline: (bytes) => void chunks.push({ kind: "inline", bytes }),
+    external(row) {
+      chunks.push({ kind: "external", id: objectRefs[row] as ObjectId });
+      return true;
+    },
   };
-  // Bytes of the present inline chunk still to come; never converted from an announced length that is not range-checked.
-  let left = 0n;
-  const head = new Uint8Array(8);
-  const headView = view(head);
-  let have = 0;
-  let external = 0;
-  for await (const bytes of zstdDecompressFrames(compressed(), { what: `${what}: the body` })) {
+  for await (const bytes of zstdDecompressFrames(compressed(body), { what: `${body.what}: the body` })) {
+    let failure: unknown;
+    try {
+      decoder.push(bytes, visitor);
+    } catch (error) {
+      failure = error;
+    }
+    yield* chunks;
+    if (failure !== undefined) throw failure;
+    chunks = [];
+  }
+  decoder.end();
+}
+
+function* compressed({ reader, range, what }: Body): Generator<Uint8Array> {
+  for (let at = range.start; at < range.end; ) {
+    const bytes = reader.read(at, Math.min(BODY_READ, range.end - at));
+    if (bytes.length === 0)
+      throw new ComposefsError("invalid", `${what}: the stream section ends at ${range.end}, the file at ${at}`);
+    at += bytes.length;
+    yield bytes;
+  }
+}
+
+// So many bytes of one chunk never come: beyond it an announced length need not be counted down.
+const COUNTABLE = 2 ** 52;
+
+/** Takes the decompressed body in pieces. */
+class BodyDecoder {
+  readonly #body: Body;
+  // Bytes of the present inline chunk still to come, up to COUNTABLE, and what is beyond that.
+  #left = 0;
+  #beyond = 0n;
+  // The beginning of a head that straddles two pieces.
+  readonly #head = new Uint8Array(8);
+  #have = 0;
+  #external = 0;
+
+  constructor(body: Body) {
+    this.#body = body;
+  }
+
+  /** Gives what is in a piece; false when the visitor has seen enough. */
+  push(bytes: Uint8Array, visitor: ChunkVisitor): boolean {
+    const numbers = view(bytes);
     for (let at = 0; at < bytes.length; ) {
-      if (left > 0n) {
-        const rest = bytes.length - at;
-        const take = left < BigInt(rest) ? Number(left) : rest;
-        yield { kind: "inline", bytes: bytes.subarray(at, at + take) };
-        left -= BigInt(take);
+      if (this.#left > 0) {
+        const take = Math.min(this.#left, bytes.length - at);
+        visitor.inline(bytes.subarray(at, at + take));
+        this.#left -= take;
         at += take;
         continue;
       }
-      const take = Math.min(8 - have, bytes.length - at);
-      head.set(bytes.subarray(at, at + take), have);
-      have += take;
-      at += take;
-      if (have < 8) continue;
-      have = 0;
-      const value = headView.getBigInt64(0, true);
-      if (value < 0n) {
-        left = -value;
+      let low: number;
+      let high: number;
+      if (this.#have === 0 && at + 8 <= bytes.length) {
+        low = numbers.getUint32(at, true);
+        high = numbers.getInt32(at + 4, true);
+        at += 8;
       } else {
-        const id = value < BigInt(objectRefs.length) ? objectRefs[Number(value)] : undefined;
-        if (id === undefined) throw fail(`the body uses row ${value} of object_refs, which has ${objectRefs.length}`);
-        // Compressed, a record can take next to nothing: a small file could keep its reader busy for as long as it likes.
-        if (++external > size && external > objectRefs.length)
-          throw fail(`the body has more than ${size} objects, the whole stream announces ${size} bytes`);
-        yield { kind: "external", id };
+        const take = Math.min(8 - this.#have, bytes.length - at);
+        this.#head.set(bytes.subarray(at, at + take), this.#have);
+        this.#have += take;
+        at += take;
+        if (this.#have < 8) return true;
+        this.#have = 0;
+        low = view(this.#head).getUint32(0, true);
+        high = view(this.#head).getInt32(4, true);
       }
+      if (high < 0) this.#expect(low, high);
+      else if (!visitor.external(this.#row(low, high))) return false;
     }
+    return true;
   }
-  if (have > 0) throw fail(`the body ends inside the head of a chunk`);
-  if (left > 0n) throw fail(`the body ends ${left} bytes before the end of an inline chunk`);
+
+  /** The end of the body. */
+  end(): void {
+    if (this.#have > 0) throw this.#error("the body ends inside the head of a chunk");
+    if (this.#left > 0)
+      throw this.#error(`the body ends ${BigInt(this.#left) + this.#beyond} bytes before the end of an inline chunk`);
+  }
+
+  #expect(low: number, high: number): void {
+    if (high >= -COUNTABLE / 2 ** 32) {
+      this.#left = -(high * 2 ** 32 + low);
+      return;
+    }
+    const length = -(BigInt(high) * 2n ** 32n + BigInt(low));
+    this.#left = COUNTABLE;
+    this.#beyond = length - BigInt(this.#left);
+  }
+
+  #row(low: number, high: number): number {
+    const { rows, size } = this.#body;
+    if (high > 0 || low >= rows)
+      throw this.#error(
+        `the body uses row ${BigInt(high) * 2n ** 32n + BigInt(low)} of object_refs, which has ${rows}`,
+      );
+    // Compressed, a record can take next to nothing: a small file could keep its reader busy for as long as it likes.
+    if (++this.#external > size && this.#external > rows)
+      throw this.#error(`the body has more than ${size} objects, the whole stream announces ${size} bytes`);
+    return low;
+  }
+
+  #error(message: string): ComposefsError {
+    return new ComposefsError("invalid", `${this.#body.what}: ${message}`);
+  }
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -12,7 +12,7 @@ import type { Findings } from "./finding.ts";
 
 /** Objects from which threads pay: starting them costs as much as checking some hundreds. */
 const WORTH_OBJECTS = 1500;
-const BATCH = 64;
+const BATCH = 256;
 
 /** Options of {@link checkObjects}. */
 export interface ObjectsOptions {
@@ -40,22 +40,22 @@ export async function checkObjects(
   const onProgress = total < WORTH_OBJECTS ? undefined : options.onProgress;
   let done = 0;
   onProgress?.({ type: "start", id: "objects", kind: "objects", label: "checking objects", total });
-  const take = (batch: readonly ObjectId[], bad: readonly BadObject[]) => {
+  const take = (count: number, bad: readonly BadObject[]) => {
     for (const { id, kind, detail } of bad) {
       damaged.add(id);
       findings.error(kind, `objects/${objectPath(id)}`, { id, ...(detail === undefined ? {} : { detail }) });
     }
-    done += batch.length;
-    findings.counters.objects_checked += batch.length;
+    done += count;
+    findings.counters.objects_checked += count;
     findings.counters.objects_corrupted += bad.length;
     onProgress?.({ type: "advance", id: "objects", done, total });
   };
   const plain = { path: store.path, algorithm: store.algorithm, secure: store.secure };
   if (workers === 0 || total < WORTH_OBJECTS) {
-    const checker = new ObjectChecker(plain);
-    for (const batch of batches(ids)) {
+    using checker = new ObjectChecker(plain);
+    for (const { count, digests } of batches(ids)) {
       throwIfAborted(signal);
-      take(batch, checker.check(batch));
+      take(count, checker.check(digests));
       // Lets signals and the other checks through.
       await new Promise((resolve) => setImmediate(resolve));
     }
@@ -67,9 +67,9 @@ export async function checkObjects(
     const source = batches(ids);
     // Two batches per thread are on their way: no thread waits, and nothing piles up.
     const lane = async () => {
-      for (const batch of source) {
+      for (const { count, digests } of source) {
         throwIfAborted(signal);
-        take(batch, await pool.run<BadObject[]>(batch));
+        take(count, await pool.run<BadObject[]>(digests));
       }
     };
     await Promise.all(Array.from({ length: 2 * pool.size }, lane));
@@ -78,13 +78,10 @@ export async function checkObjects(
   return damaged;
 }
 
-function* batches(ids: Iterable<ObjectId>): Generator<ObjectId[], void, undefined> {
-  let batch: ObjectId[] = [];
-  for (const id of ids) {
-    batch.push(id);
-    if (batch.length < BATCH) continue;
-    yield batch;
-    batch = [];
+function* batches(ids: ObjectSet): Generator<{ count: number; digests: Uint8Array }, void, undefined> {
+  for (let from = 0; from < ids.size; from += BATCH) {
+    // A copy of its own, for a message takes along all of the memory that it is a view of.
+    const digests = new Uint8Array(ids.digests(from, from + BATCH));
+    yield { count: Math.min(BATCH, ids.size - from), digests };
   }
-  if (batch.length > 0) yield batch;
 }

@@ -1,15 +1,15 @@
 // Checks the streams: header, tables and names, that what they name is there, and that the content is what the content id
 // says (docs/spec/repository.md, section 10; docs/spec/splitstream.md, section 6).
 
-import { createHash } from "node:crypto";
-import { lstatSync } from "node:fs";
-import type { ObjectId } from "../../bytes/algorithm.ts";
+import { createHash, type Hash } from "node:crypto";
+import { DIGEST_SIZE, type ObjectId } from "../../bytes/algorithm.ts";
 import { fsverityFile } from "../../core/fsverity.ts";
 import { ComposefsError, throwIfAborted } from "../../error.ts";
 import { BLOB, CONFIG, LAYER, MANIFEST } from "../../splitstream/content-type.ts";
 import { type PositionedReader, readSplitstream, type Splitstream } from "../../splitstream/read.ts";
-import { copyObject } from "../cat.ts";
+import { toHex } from "../../bytes/hex.ts";
 import type { ObjectSet } from "../gc/object-set.ts";
+import { ObjectFiles, readBuffer } from "../object-files.ts";
 import type { ObjectStore } from "../object-store.ts";
 import type { Findings } from "./finding.ts";
 import type { GoodEntry } from "./links.ts";
@@ -49,13 +49,14 @@ const PREFIXES: [string, readonly string[]][] = [
  */
 export async function checkStreams(entries: readonly GoodEntry[], context: StreamsContext): Promise<ContentProblem[]> {
   const { findings, signal } = context;
-  const opened: { entry: GoodEntry; stream: Splitstream }[] = [];
+  const opened: OpenedStream[] = [];
   for (const entry of entries) {
     throwIfAborted(signal);
     try {
       const stream = await readSplitstream(plainReader(context.store, entry.id), context.store.options.algorithm, "it");
-      checkReferences(entry, stream, context);
-      opened.push({ entry, stream });
+      const places = context.objects.placesOf(stream.objectTable);
+      checkReferences(entry, stream, places, context);
+      opened.push({ entry, stream, places });
     } catch (error) {
       if (!(error instanceof ComposefsError)) throw error;
       findings.error("stream-open-failed", entry.path, { detail: error.message });
@@ -64,23 +65,38 @@ export async function checkStreams(entries: readonly GoodEntry[], context: Strea
   }
   const diffIds = await containerDiffIds(opened, context);
   const problems: ContentProblem[] = [];
-  for (const { entry, stream } of opened) {
+  using files = new StreamFiles(context);
+  for (const one of opened) {
+    const { entry, stream } = one;
     throwIfAborted(signal);
     if (context.metadataOnly) checkFile(entry, context);
-    const problem = await checkContent(entry, stream, diffIds, context);
+    const problem = await checkContent(one, diffIds, files, context);
     if (problem) problems.push({ path: entry.path, objects: [entry.id, ...stream.objectRefs], ...problem });
   }
   return problems;
 }
 
-function checkReferences({ path }: GoodEntry, stream: Splitstream, { objects, findings }: StreamsContext): void {
-  const missing = (id: ObjectId) => !objects.has(id);
-  for (const id of stream.objectRefs.filter(missing)) {
-    findings.error("missing-object-ref", path, { id });
+/** A stream whose header and tables are good. */
+interface OpenedStream {
+  entry: GoodEntry;
+  stream: Splitstream;
+  /** Where the objects of its table are in the set of objects. */
+  places: Int32Array;
+}
+
+function checkReferences(
+  { path }: GoodEntry,
+  { objectTable, namedRefs }: Splitstream,
+  places: Int32Array,
+  { objects, findings }: StreamsContext,
+): void {
+  const size = objectTable.length / places.length;
+  for (let row = places.indexOf(-1); row >= 0; row = places.indexOf(-1, row + 1)) {
+    findings.error("missing-object-ref", path, { id: toHex(objectTable.subarray(row * size, (row + 1) * size)) });
     findings.counters.missing_objects++;
   }
-  for (const [ref, id] of stream.namedRefs) {
-    if (!missing(id)) continue;
+  for (const [ref, id] of namedRefs) {
+    if (objects.has(id)) continue;
     findings.error("missing-named-ref", path, { ref, id });
     findings.counters.missing_objects++;
   }
@@ -109,13 +125,14 @@ function checkFile({ path, id }: GoodEntry, { store, findings }: StreamsContext)
 
 /** The names under which layers hash to their content: blobs of compressed artifact layers do not. */
 async function containerDiffIds(
-  opened: readonly { entry: GoodEntry; stream: Splitstream }[],
+  opened: readonly OpenedStream[],
   { store, objects }: StreamsContext,
 ): Promise<Set<string>> {
   const found = new Set<string>();
   for (const { stream } of opened) {
+    if (stream.contentType !== CONFIG) continue;
     const [body] = stream.objectRefs;
-    if (stream.contentType !== CONFIG || body === undefined || !objects.has(body)) continue;
+    if (body === undefined || !objects.has(body)) continue;
     try {
       const document: unknown = JSON.parse(Buffer.from(store.readSync(body, MAX_DOCUMENT)).toString("utf8"));
       const ids = (document as { rootfs?: { diff_ids?: unknown } } | null)?.rootfs?.diff_ids;
@@ -129,10 +146,10 @@ async function containerDiffIds(
 }
 
 async function checkContent(
-  { name }: GoodEntry,
-  stream: Splitstream,
+  { entry: { name }, stream, places }: OpenedStream,
   diffIds: ReadonlySet<string>,
-  { store, objects, metadataOnly, signal }: StreamsContext,
+  files: StreamFiles,
+  { metadataOnly, signal }: StreamsContext,
 ): Promise<Omit<ContentProblem, "path" | "objects"> | undefined> {
   const prefix = PREFIXES.find(([start]) => name.startsWith(start));
   if (prefix && !prefix[1].includes(stream.contentType))
@@ -143,48 +160,131 @@ async function checkContent(
   const small = stream.contentType === MANIFEST || stream.contentType === CONFIG;
   const [, algorithm, hex] =
     /^(sha256|sha512):([0-9a-f]+)$/.exec(hashed && (small || !metadataOnly) ? digest : "") ?? [];
-  const hash = algorithm === undefined ? undefined : createHash(algorithm);
-  let size = 0n;
+  const content = algorithm === undefined ? undefined : new ContentHash(algorithm, files.room);
+  let size = 0;
+  let judged = true;
   try {
-    for await (const chunk of stream.chunks()) {
-      throwIfAborted(signal);
-      if (chunk.kind === "inline") {
-        hash?.update(chunk.bytes);
-        size += BigInt(chunk.bytes.length);
-      } else if (!objects.has(chunk.id)) {
-        // Reported already, and the rest cannot be judged.
-        return undefined;
-      } else if (hash) {
-        const read = await hashObject(store, chunk.id, hash, signal);
-        // An object that cannot be read is reported with the objects.
-        if (read === undefined) return undefined;
-        size += BigInt(read);
-      } else {
-        size += BigInt(lstatSync(store.path(chunk.id)).size);
-      }
-    }
+    await stream.walk({
+      inline(bytes) {
+        content?.update(bytes);
+        size += bytes.length;
+      },
+      external(row) {
+        throwIfAborted(signal);
+        const place = places[row] as number;
+        // One that is missing is reported already, one that cannot be read with the objects: the rest cannot be judged.
+        const length = place < 0 ? undefined : content ? files.hash(place, content) : files.size(place);
+        judged = length !== undefined;
+        size += length ?? 0;
+        return judged;
+      },
+    });
+    throwIfAborted(signal);
   } catch (error) {
     if (!(error instanceof ComposefsError) || error.code === "aborted") throw error;
     return { kind: "stream-body-invalid", detail: error.message };
   }
-  if (size !== stream.size)
+  if (!judged) return undefined;
+  if (BigInt(size) !== stream.size)
     return { kind: "stream-size-mismatch", detail: `its parts have ${size} bytes, it announces ${stream.size}` };
-  const measured = hash?.digest("hex");
+  const measured = content?.digest();
   if (measured === undefined || measured === hex) return undefined;
   return { kind: "stream-misnamed", detail: `its content has the digest ${algorithm}:${measured}` };
 }
 
-async function hashObject(
-  store: ObjectStore,
-  id: ObjectId,
-  hash: { update(bytes: Uint8Array): unknown },
-  signal: AbortSignal | undefined,
-): Promise<number | undefined> {
-  try {
-    return await copyObject(store, id, (bytes) => void hash.update(bytes), signal, { verify: false });
-  } catch (error) {
-    if (!(error instanceof ComposefsError) || error.code === "aborted") throw error;
-    return undefined;
+const ROOM = 1 << 18;
+
+/** A plain hash of very many small pieces, which are put together first. */
+class ContentHash {
+  readonly #hash: Hash;
+  readonly #room: Uint8Array;
+  #filled = 0;
+
+  /** @param room memory for ROOM bytes, to be used by one hash at a time */
+  constructor(algorithm: string, room: Uint8Array) {
+    this.#room = room;
+    this.#hash = createHash(algorithm);
+  }
+
+  /** The free part of the room, at least half of it: what is written there is taken by {@link advance}. */
+  room(): Uint8Array {
+    if (this.#filled > ROOM / 2) this.#flush();
+    return this.#room.subarray(this.#filled);
+  }
+
+  advance(length: number): void {
+    this.#filled += length;
+  }
+
+  update(bytes: Uint8Array): void {
+    if (this.#filled + bytes.length > ROOM) this.#flush();
+    if (bytes.length > ROOM) {
+      this.#hash.update(bytes);
+    } else {
+      this.#room.set(bytes, this.#filled);
+      this.#filled += bytes.length;
+    }
+  }
+
+  digest(): string {
+    this.#flush();
+    return this.#hash.digest("hex");
+  }
+
+  #flush(): void {
+    this.#hash.update(this.#room.subarray(0, this.#filled));
+    this.#filled = 0;
+  }
+}
+
+/** The objects that streams hold, by their places. */
+class StreamFiles implements Disposable {
+  readonly room: Uint8Array = readBuffer(ROOM);
+  readonly #files: ObjectFiles;
+  readonly #digests: Uint8Array;
+  readonly #digestSize: number;
+  // Many streams can hold the same object.
+  readonly #sizes: Float64Array;
+
+  constructor({ objects, store, metadataOnly }: StreamsContext) {
+    const { path, objects: directory = `${path}/objects`, algorithm } = store.options;
+    this.#files = new ObjectFiles(directory, algorithm);
+    this.#digests = objects.digests(0, objects.size);
+    this.#digestSize = DIGEST_SIZE[algorithm];
+    this.#sizes = new Float64Array(metadataOnly ? objects.size : 0).fill(-1);
+  }
+
+  size(place: number): number {
+    const known = this.#sizes[place] ?? -1;
+    if (known >= 0) return known;
+    const size = this.#files.size(this.#digests, place * this.#digestSize);
+    this.#sizes[place] = size;
+    return size;
+  }
+
+  /** Hashes the content of an object; answers its size, undefined when it cannot be read. */
+  hash(place: number, content: ContentHash): number | undefined {
+    try {
+      return this.#files.use(this.#digests, place * this.#digestSize, ({ fd, read }) => {
+        let size = 0;
+        for (;;) {
+          const room = content.room();
+          const count = read(fd, room, room.length, size);
+          if (count === 0) return size;
+          content.advance(count);
+          size += count;
+          // A file of which less comes than was asked for has ended.
+          if (count < room.length) return size;
+        }
+      });
+    } catch (error) {
+      if (typeof (error as { code?: unknown }).code !== "string") throw error;
+      return undefined;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#files[Symbol.dispose]();
   }
 }
 
