@@ -30,6 +30,7 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ["oci untag", async () => (await import("./commands/oci-untag.ts")).ociUntag],
   ["oci dump", async () => (await import("./commands/oci-dump.ts")).ociDump],
   ["oci compute-id", async () => (await import("./commands/oci-compute-id.ts")).ociComputeId],
+  ["oci prepare-boot", async () => (await import("./commands/oci-prepare-boot.ts")).ociPrepareBoot],
   ["oci mount", async () => (await import("./commands/oci-mount.ts")).ociMount],
   ["oci copy", async () => (await import("./commands/oci-copy.ts")).ociCopy],
   ["oci import-layer", async () => (await import("./commands/oci-import-layer.ts")).ociImportLayer],
