@@ -22,7 +22,13 @@ export type PeerName =
   | "zstd"
   | "setfattr"
   | "mount"
-  | "strace";
+  | "strace"
+  | "objcopy"
+  | "objdump"
+  | "openssl"
+  | "sbsign"
+  | "sbverify"
+  | "tar";
 
 const REMEDIES: Record<PeerName, string> = {
   cfsctl: "cargo install composefs-ctl --version '^0.9' --locked, then put it on PATH or name it in COMPOSEFS_CFSCTL",
@@ -39,6 +45,12 @@ const REMEDIES: Record<PeerName, string> = {
   setfattr: "apt-get install attr",
   mount: "apt-get install mount",
   strace: "apt-get install strace",
+  objcopy: "apt-get install binutils",
+  objdump: "apt-get install binutils",
+  openssl: "apt-get install openssl",
+  sbsign: "apt-get install sbsigntool",
+  sbverify: "apt-get install sbsigntool",
+  tar: "apt-get install tar",
 };
 
 /** Folder outside the checkout where the suites keep what is dear to make: cfsctl, a Debian root. */
