@@ -37,6 +37,8 @@ export interface BootBuild {
   readonly known: ReadonlyMap<string, ObjectId>;
   /** The tree of the image, not transformed yet; it is used up. Built from the layers when left out. */
   readonly tree?: Directory | undefined;
+  /** The tree after the transform, in the first mode of xattrs; made when left out. */
+  readonly transformed?: Directory | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ProgressListener | undefined;
 }
@@ -135,6 +137,7 @@ class BootTrees {
     this.#repository = repository;
     this.#source = source;
     this.#build = build;
+    if (build.transformed !== undefined) this.#trees.set(XATTR_MODES[0] as XattrMode, build.transformed);
   }
 
   async get(xattrs: XattrMode): Promise<Directory> {

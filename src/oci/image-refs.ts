@@ -19,6 +19,11 @@ export function isImageRef(key: string): boolean {
   return key.startsWith(PREFIX);
 }
 
+/** Whether a named ref of a config stream is a boot image, known or not. */
+export function isBootImageRef(key: string): boolean {
+  return key.startsWith(`${PREFIX}.boot`);
+}
+
 /** The key of an image. Versions 0 and 1 share one: a repository has one or the other as its default. */
 export function imageRefKey({ version, boot = false, xattrs = "allowlist-only" }: ImageVariant): string {
   const mode = xattrs === "allowlist-only" ? "" : `.xattrs=${xattrs}`;

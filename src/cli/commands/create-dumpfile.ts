@@ -1,6 +1,7 @@
 // `composefs create-dumpfile PATH`: a directory as dump text (docs/spec/dumpfile.md)
 
 import type { Command } from "../command.ts";
+import { BOOTABLE, bootableRun } from "../boot-options.ts";
 import { directoryAlgorithm, directoryOptions, DIRECTORY_OPTIONS } from "../directory-options.ts";
 import { outputError } from "../output.ts";
 
@@ -13,6 +14,7 @@ export const createDumpfile: Command = {
   description: "The hash of the digests is that of --hash, else the repository's, else sha512. Nothing is stored.",
   arguments: [{ name: "PATH", description: "the directory, usually a root file system", completes: "directory" }],
   options: [
+    BOOTABLE,
     ...DIRECTORY_OPTIONS,
     {
       name: "output",
@@ -24,6 +26,7 @@ export const createDumpfile: Command = {
   ],
   examples: [
     { line: "create-dumpfile ./rootfs -o rootfs.dump", says: "what the image of the directory would hold" },
+    { line: "create-dumpfile --bootable ./rootfs", says: "of its boot image, with SELinux labels" },
     { line: "create-dumpfile --no-propagate-usr-to-root ./files", says: "of any directory, as it is" },
   ],
   async run(context) {
@@ -34,7 +37,9 @@ export const createDumpfile: Command = {
     if (target !== undefined) await checkTarget(path, target);
     const { directoryTree } = await import("../../tree/directory-tree.ts");
     const { dumpTree } = await import("../../tree/dump.ts");
-    const { root, entries } = await directoryTree(path, { ...directoryOptions(context), algorithms: [algorithm] });
+    const { transform } = await bootableRun(context, path);
+    const options = { ...directoryOptions(context), transform, algorithms: [algorithm] };
+    const { root, entries } = await directoryTree(path, options);
     if (target !== undefined) {
       await writeFile(target, pieces(dumpTree(root)));
       return global.json ? out.json({ path, output: target, entries }) : undefined;

@@ -2,6 +2,7 @@
 
 import type { FormatVersion } from "../../index.ts";
 import type { Command } from "../command.ts";
+import { BOOTABLE, bootableRun } from "../boot-options.ts";
 import { directoryOptions, DIRECTORY_OPTIONS } from "../directory-options.ts";
 import { UsageError } from "../failure.ts";
 
@@ -18,11 +19,13 @@ export const createImage: Command = {
     { name: "NAME", optional: true, description: "a name for the image, for mount and against gc" },
   ],
   options: [
+    BOOTABLE,
     ...DIRECTORY_OPTIONS,
     { name: "all-variants", description: "images of every format, from one reading; NAME is the default's" },
   ],
   examples: [
     { line: "create-image ./rootfs os/v1", says: "then: composefs mount os/v1 /mnt" },
+    { line: "create-image --bootable ./rootfs os/v1", says: "its boot image, which the kernel command line names" },
     { line: "create-image --no-propagate-usr-to-root ./files", says: "of any directory, as it is" },
   ],
   interrupted: "interrupted; files that were stored are kept: run the same command again, or gc",
@@ -36,7 +39,8 @@ export const createImage: Command = {
     await using repository = await context.openRepository({ write: true });
     const { algorithm, formats } = repository;
     const versions = context.flag("all-variants") ? [...new Set([...formats, ...ALL_FORMATS])] : formats;
-    const created = await create(repository, path, { ...directoryOptions(context), name, versions });
+    const { transform } = await bootableRun(context, path, { repository });
+    const created = await create(repository, path, { ...directoryOptions(context), transform, name, versions });
     const { images, entries, files, bytes } = created;
     if (global.json) {
       const variants = images.map(({ version, id }) => ({ algorithm, id, format: version }));

@@ -1,6 +1,7 @@
 // `composefs oci compute-id IMAGE [VERITY]`: the image id, computed from the layers
 
 import type { Command } from "../command.ts";
+import { BOOTABLE } from "../boot-options.ts";
 import { TREE_OPTIONS, xattrMode } from "../tree-options.ts";
 
 export const ociComputeId: Command = {
@@ -11,9 +12,10 @@ export const ociComputeId: Command = {
     { name: "IMAGE", description: "the image", completes: "tag" },
     { name: "VERITY", optional: true, description: "expected object id of the config" },
   ],
-  options: TREE_OPTIONS,
+  options: [BOOTABLE, ...TREE_OPTIONS],
   examples: [
     { line: "oci compute-id os:v1", says: "the id of the default format" },
+    { line: "oci compute-id --bootable os:v1", says: "that of the boot image" },
     { line: "oci compute-id --erofs-version 2 os:v1", says: "that of the older format" },
   ],
   async run(context) {
@@ -21,9 +23,10 @@ export const ociComputeId: Command = {
     const [image = "", verity] = args;
     const { computeImageId } = await import("../../oci/compute-id.ts");
     await using repository = await context.openRepository();
-    const id = await computeImageId(repository, image, { verity, xattrs: xattrMode(context), signal });
+    const bootable = context.flag("bootable");
+    const id = await computeImageId(repository, image, { verity, xattrs: xattrMode(context), bootable, signal });
     if (global.json) {
-      await out.json({ image, id, format: repository.formats[0], algorithm: repository.algorithm });
+      await out.json({ image, id, format: repository.formats[0], algorithm: repository.algorithm, bootable });
     } else await out.line(id);
   },
 };

@@ -1,6 +1,7 @@
 // `composefs oci dump IMAGE [VERITY]`: the merged root as dump text (docs/spec/dumpfile.md)
 
 import type { Command } from "../command.ts";
+import { BOOTABLE } from "../boot-options.ts";
 import { TREE_OPTIONS, xattrMode } from "../tree-options.ts";
 
 export const ociDump: Command = {
@@ -12,15 +13,21 @@ export const ociDump: Command = {
     { name: "IMAGE", description: "the image", completes: "tag" },
     { name: "VERITY", optional: true, description: "expected object id of the config" },
   ],
-  options: TREE_OPTIONS,
+  options: [BOOTABLE, ...TREE_OPTIONS],
   examples: [
     { line: "oci dump os:v1 | mkcomposefs --from-file - --print-digest-only", says: "another way to an image" },
+    { line: "oci dump --bootable os:v1", says: "the tree of the boot image, with SELinux labels" },
   ],
   async run(context) {
     const [image = "", verity] = context.args;
     const { dumpImage } = await import("../../oci/dump.ts");
     await using repository = await context.openRepository();
-    const lines = await dumpImage(repository, image, { verity, xattrs: xattrMode(context), signal: context.signal });
+    const lines = await dumpImage(repository, image, {
+      verity,
+      xattrs: xattrMode(context),
+      bootable: context.flag("bootable"),
+      signal: context.signal,
+    });
     const { out } = context;
     if (context.global.json) {
       const all: string[] = [];

@@ -3,6 +3,7 @@
 import { writeFile } from "node:fs/promises";
 import type { PullResult } from "../../index.ts";
 import type { Command } from "../command.ts";
+import { UsageError } from "../failure.ts";
 import { jobsGiven, jobsOption } from "../jobs.ts";
 import { formatSize } from "../size.ts";
 
@@ -18,6 +19,12 @@ export const ociPull: Command = {
     { name: "NAME", optional: true, description: "its tag in the repository" },
   ],
   options: [
+    { name: "bootable", description: "make the boot image too: /boot and /sysroot emptied, files labelled" },
+    {
+      name: "expected-digest",
+      value: "HEX",
+      description: "with --bootable: find the boot image that a kernel command line names, however it was made",
+    },
     {
       name: "platform",
       value: "OS/ARCH[/VARIANT]",
@@ -29,6 +36,7 @@ export const ociPull: Command = {
   examples: [
     { line: "oci pull oci:./image:v1", says: "into the default repository, tagged oci:./image:v1" },
     { line: "oci pull --repo /srv/images oci:./image:v1 os:v1", says: "into another one, tagged os:v1" },
+    { line: "oci pull --bootable oci:./image:v1 os:v1", says: "and its boot image: the last line is its digest" },
     {
       line: "oci pull --json --progress json oci:./image:v1",
       says: "for programs: result on stdout, events on stderr",
@@ -41,6 +49,10 @@ export const ociPull: Command = {
     const [reference = "", tag] = args;
     const platform = text("platform");
     const jobs = jobsGiven(context);
+    const bootable = context.flag("bootable");
+    const expectedDigest = text("expected-digest");
+    if (expectedDigest !== undefined && !bootable)
+      throw new UsageError("--expected-digest needs --bootable", "the digest is that of a boot image");
     const { parsePlatform } = await import("../../oci/platform.ts");
     const { parseReference } = await import("../../oci/reference.ts");
     const { checkTag } = await import("../../oci/tag-name.ts");
@@ -50,11 +62,19 @@ export const ociPull: Command = {
     checkTag(tag ?? reference);
     const wanted = platform === undefined ? undefined : parsePlatform(platform);
     await using repository = await context.openRepository({ write: true, create: true });
-    const result = await pull(repository, parsed, { tag, platform: wanted, jobs, signal, onProgress: progress });
+    const boot = { bootable, expectedDigest };
+    const result = await pull(repository, parsed, {
+      tag,
+      platform: wanted,
+      jobs,
+      ...boot,
+      signal,
+      onProgress: progress,
+    });
     const digestFile = text("digest-file");
     if (digestFile !== undefined) await writeFile(digestFile, `${result.manifestDigest}\n`);
     if (global.json) await out.json(asJson(result));
-    else await out.write(asText(result));
+    else await out.write(asText(result) + bootText(result, expectedDigest !== undefined));
   },
 };
 
@@ -75,6 +95,14 @@ function asText(result: PullResult): string {
   return `${lines.join("\n")}\n`;
 }
 
+function bootText({ bootImages }: PullResult, wasSearched: boolean): string {
+  const lines = bootImages.map(({ version, xattrs, id }, index) => {
+    if (wasSearched) return `Boot image: ${id} (xattr-mode=${xattrs}, format-version=V${version})\n`;
+    return `Boot image: ${id}${index === 0 ? "" : ` (format V${version})`}\n`;
+  });
+  return lines.join("");
+}
+
 function asJson(result: PullResult): object {
   const { stats } = result;
   return {
@@ -85,6 +113,7 @@ function asJson(result: PullResult): object {
     tag: result.tag,
     is_container: result.isContainer,
     images: result.images.map(({ version, id }) => ({ format: version, id })),
+    boot_images: result.bootImages.map(({ version, xattrs, id }) => ({ format: version, xattrs, id })),
     statistics: {
       objects_new: stats.newObjects,
       objects_present: stats.presentObjects,
