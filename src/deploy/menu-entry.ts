@@ -5,9 +5,8 @@ import type { Algorithm } from "../bytes/algorithm.ts";
 import { trimWhiteSpaceStart } from "../bytes/white-space.ts";
 import { type BootEntry, parseBootEntry } from "../boot/entry/bls.ts";
 import { type GrubEntry } from "../boot/entry/grub-config.ts";
-import { type Artifact, kernelArtifact, ukiArtifact } from "../boot/entry/identity.ts";
-import { UKI_DIRECTORY } from "../boot/entry/names.ts";
-import { readComposefsArgument } from "../boot/composefs-argument.ts";
+import type { Artifact } from "../boot/entry/identity.ts";
+import { deploymentOf } from "../boot/entry/menu.ts";
 import { ComposefsError } from "../error.ts";
 
 /** Which deployment an entry boots, and from what. */
@@ -40,27 +39,27 @@ export function entryOptions({ source }: MenuEntry): string | undefined {
  *
  * @param algorithm of the repository; a `composefs.digest` of another one is passed over
  */
-export function bootEntryIdentity({ target, options }: BootEntry, algorithm?: Algorithm): EntryIdentity | undefined {
-  if (target.kind !== "linux") return ukiIdentity(target.path);
-  const argument = options === undefined ? undefined : readComposefsArgument(options, algorithm);
-  return (
-    argument && { kind: "bls", verity: argument.digest, artifact: orUndefined(() => kernelArtifact(target.linux)) }
-  );
+export function bootEntryIdentity(entry: BootEntry, algorithm?: Algorithm): EntryIdentity | undefined {
+  const found = deploymentOf(entry, algorithm);
+  const kind = entry.target.kind === "linux" ? "bls" : "uki";
+  return found && { kind, verity: found.digest, artifact: found.artifact };
 }
 
 /** Which deployment an entry of `user.cfg` boots; undefined for a foreign one. */
 export function grubEntryIdentity({ chainloader }: GrubEntry): EntryIdentity | undefined {
-  return ukiIdentity(chainloader);
+  return bootEntryIdentity({ ...NO_ENTRY, target: { kind: "efi", path: chainloader } });
 }
 
-function ukiIdentity(path: string): EntryIdentity | undefined {
-  const artifact = orUndefined(() => ukiArtifact(path));
-  if (!artifact) return undefined;
-  // Old installations have UKIs without prefix, but only in this directory; elsewhere it is another system's.
-  const parts = path.split("/").filter((part) => part !== "" && part !== ".");
-  if (!artifact.prefixed && !parts.join("/").startsWith(`${UKI_DIRECTORY}/`)) return undefined;
-  return { kind: "uki", verity: artifact.name, artifact };
-}
+// A path in `user.cfg` is judged like that of an entry.
+const NO_ENTRY = {
+  title: undefined,
+  version: "",
+  initrd: [],
+  options: undefined,
+  machineId: undefined,
+  sortKey: undefined,
+  extra: new Map<string, string>(),
+};
 
 function orUndefined<T>(call: () => T): T | undefined {
   try {

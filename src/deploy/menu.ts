@@ -74,6 +74,12 @@ function readEntries(
     .sort(([a], [b]) => compareBytes(utf8ByteString(a), utf8ByteString(b)));
   for (const [name, text] of bytewise) {
     let entry: BootEntry;
+    if (text.includes("\ufffd")) {
+      // Not UTF-8: written again, it would not be the same.
+      warnings.push({ code: "W_BAD_BOOT_ENTRY", file: name });
+      broken.push(...namedByBrokenEntry(text, algorithm).filter(({ verity }) => isDeploymentId(verity)));
+      continue;
+    }
     try {
       entry = parseBootEntry(text, name);
     } catch (error) {

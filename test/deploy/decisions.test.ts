@@ -1,7 +1,9 @@
 // Decisions of upgrade, switch, rollback and delete, and the menus that a rollback writes, against the goldens.
 
 import { describe, expect, test } from "vitest";
+import { compareBytes } from "../../src/bytes/byte-string.ts";
 import { parseBootEntry, writeBootEntry } from "../../src/boot/entry/bls.ts";
+import { classifyEntry, planActivation, savedName } from "../../src/boot/entry/menu.ts";
 import { nameEntrySet } from "../../src/boot/entry/names.ts";
 import type { BootLoader } from "../../src/boot/entry/order.ts";
 import { planDelete } from "../../src/deploy/delete.ts";
@@ -16,7 +18,7 @@ import {
   type UpdateTarget,
 } from "../../src/deploy/update.ts";
 import { ComposefsError } from "../../src/error.ts";
-import { deployCases } from "./deploy-goldens.ts";
+import { type DeployCase, deployCases } from "./deploy-goldens.ts";
 import { type GoldenState, sysrootState } from "./golden-state.ts";
 
 interface Input {
@@ -94,6 +96,32 @@ describe("goldens of entry sets", () => {
     const { state, to } = input as Input;
     const { menu } = planRollback(sysrootState(state), to);
     expect(menu.kind === "entries" ? { files: menu.files } : menu).toEqual(expected);
+  });
+
+  interface Sets {
+    readonly active: NamedText[];
+    readonly staged: NamedText[];
+  }
+  const activations = cases as unknown as DeployCase<Sets, unknown>[];
+  test.each(activations.filter(({ op }) => op === "activate"))("$name", ({ input, expect: expected }) => {
+    const files = (set: NamedText[]) => set.map(([name, text]) => ({ name, text }));
+    const staged = files(input.staged).map((file) => {
+      const found = classifyEntry(file);
+      if (found.kind !== "deployment") throw new Error(`${file.name} is for no deployment`);
+      return found;
+    });
+    const plan = planActivation(files(input.active), staged);
+    const after = new Map(input.active);
+    const texts = new Map(input.staged);
+    for (const name of plan.save) after.set(savedName(name), after.get(name) as string);
+    for (const name of [...plan.write, plan.primary]) after.set(name, texts.get(name) as string);
+    for (const name of plan.unlink) after.delete(name);
+    expect({ ...plan, after: [...after].sort(([a], [b]) => compareBytes(a, b)) }).toEqual(expected);
+  });
+
+  test("every operation has its suite", () => {
+    const ops = new Set(cases.map(({ op }) => op));
+    expect([...ops].sort()).toEqual(["activate", "rollback", "write"]);
   });
 });
 

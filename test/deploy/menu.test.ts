@@ -53,6 +53,15 @@ test("ids that are paths or too long make an entry invalid, and are no part of a
   expect(["a", "A-1._", "...", "x".repeat(255)].filter((id) => !isDeploymentId(id))).toEqual([]);
 });
 
+test("an entry that is not UTF-8 is damaged, and protects what it names", () => {
+  const entries: NamedText[] = [
+    ["a.conf", "title \ufffd\nversion 1\nlinux /bootc_composefs-k/v\noptions composefs=x\n"],
+  ];
+  const { active, warnings } = readMenu({ bootloader: "systemd", boot: { entries } });
+  expect(warnings).toEqual([{ code: "W_BAD_BOOT_ENTRY", file: "a.conf" }]);
+  expect(active).toMatchObject({ entries: [], broken: [{ verity: "x", artifact: { name: "k" } }] });
+});
+
 test("without user.cfg the entries count, even when a user.cfg is staged", () => {
   const entries: NamedText[] = [["a.conf", "version 1\nlinux /a/k\noptions composefs=x\n"]];
   const menu = readMenu({ bootloader: "grub", boot: { entries, userCfgStaged: 'menuentry "x" {\n' } });
