@@ -5,7 +5,14 @@ import { displayBytes, fromByteString, type ByteString } from "../bytes/byte-str
 import type { Algorithm, ObjectId } from "../bytes/algorithm.ts";
 import { ComposefsError } from "../error.ts";
 import { checkUkiDigest, isComposefsWord } from "./composefs-argument.ts";
-import { addEntryArgument, entryLineValue, joinEntryLines, setEntryComposefsArgument } from "./entry/lines.ts";
+import { splitCommandLine } from "./command-line.ts";
+import {
+  addEntryArgument,
+  entryLineValue,
+  entryValues,
+  joinEntryLines,
+  setEntryComposefsArgument,
+} from "./entry/lines.ts";
 import type { BootResource, EntryResource, KernelResource, PeResource } from "./resource.ts";
 import { type BootStep, checkBootName, checkDistinctTargets } from "./steps.ts";
 
@@ -99,7 +106,16 @@ function checkExtra(argument: string): void {
 
 function withArguments(lines: readonly string[], { argument, extra = [] }: PrepareOptions): string {
   const named = setEntryComposefsArgument(lines, argument);
-  return joinEntryLines(extra.reduce((all, one) => addEntryArgument(all, one), named));
+  const done = extra.reduce((all, one) => addEntryArgument(all, one), named);
+  if (!splitCommandLine(entryValues(done, "options").join(" ")).includes(argument))
+    throw new ComposefsError(
+      "invalid",
+      "the options of the boot entry have a quote that is not closed, which swallows what is added",
+      {
+        hint: "close the quote in the entry of the image, or among the arguments given",
+      },
+    );
+  return joinEntryLines(done);
 }
 
 function planKernel(resource: KernelResource, options: PrepareOptions, below: string): BootStep[] {

@@ -158,6 +158,19 @@ describe("planning", () => {
     expect((await planOf(entry("linux /boot/k\ninitrd boot//k\n", ["/boot/k"]), { entryId: "e" })).length).toBe(3);
   });
 
+  test("an argument that a quote would swallow is refused", async () => {
+    const tree = entry('linux /k\noptions a="b c\n', ["/k"]);
+    await expect(planOf(tree)).rejects.toMatchObject({
+      code: "invalid",
+      message: expect.stringContaining("not closed") as string,
+    });
+    await expect(planOf(KERNEL, { extra: ['a="b'] })).resolves.toHaveLength(3);
+    const after = entry("linux /k\noptions a\noptions b\n", ["/k"]);
+    expect((await planOf(after, { extra: ['"b c"'] })).at(-1)).toMatchObject({
+      text: `linux /k\noptions a ${argument} "b c"\noptions b\n`,
+    });
+  });
+
   test("a file without a directory gets that of the entry; white space of the lines stays", async () => {
     const steps = await planOf(entry("linux \t k\noptions  a\n", ["/k"]), { entryId: "e", subdirectory: "/s/" });
     expect(steps).toMatchObject([{ path: "s/e/k" }, { path: "s/loader/entries/e.conf" }]);

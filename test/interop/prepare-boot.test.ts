@@ -69,7 +69,11 @@ describeWithPeers(["cfsctl"], "prepare-boot", () => {
       await pull(repository, reference, { tag: "t" });
     }
     const words = [
-      ...["oci", "prepare-boot", "t", "--bootdir", join(theirs, "boot")],
+      "oci",
+      "prepare-boot",
+      "t",
+      "--bootdir",
+      join(theirs, "boot"),
       ...(entryId === undefined ? [] : ["--entry-id", entryId]),
       ...cmdline.flatMap((argument) => ["--cmdline", argument]),
     ];

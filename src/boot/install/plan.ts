@@ -2,7 +2,7 @@
 // installation, an upgrade that is staged, its activation, and a rollback. Pure functions from what is there to a list of steps.
 
 import type { EntryTarget, BootEntry } from "../entry/bls.ts";
-import { extendCommandLine } from "../command-line.ts";
+import { extendCommandLine, splitCommandLine } from "../command-line.ts";
 import { renderComposefsArgument, setComposefsArgument } from "../composefs-argument.ts";
 import { type GrubEntry, grubEntryDigest, grubEspConfig, newGrubEntry, writeGrubConfig } from "../entry/grub-config.ts";
 import { findDeployment, type Menu, planRollback } from "../entry/menu.ts";
@@ -93,13 +93,22 @@ export interface KernelUpgradeOptions extends KernelPlanOptions {
 /**
  * Stages an upgrade: a kernel that is there already is shared, the entry of the running deployment stays as the second one.
  *
- * @throws ComposefsError `not-found` when the running deployment has no entry
+ * @throws ComposefsError `not-found` when the running deployment has no entry; `invalid` when its options end inside a quote
  */
 export function planKernelUpgrade(options: KernelUpgradeOptions): BootStep[] {
   const { loader, deployment, menu, booted, bootedKargs = "", imageKargs = "", insecure = false } = options;
   const current = findDeployment(menu, booted);
   const argument = renderComposefsArgument({ version: 2, digest: deployment.digest, insecure });
   const line = updateKargs(setComposefsArgument(current.entry.options ?? "", argument), bootedKargs, imageKargs);
+  if (!splitCommandLine(line).includes(argument))
+    throw new ComposefsError(
+      "invalid",
+      `${current.name}: a quote in its options is not closed, which swallows what is added`,
+      {
+        path: current.name,
+        hint: "correct the entry of the running deployment",
+      },
+    );
   const shared = [...options.kernelDirectories]
     .filter(([, digest]) => digest === options.bootDigest)
     .map(([name]) => name)
