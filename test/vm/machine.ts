@@ -67,7 +67,8 @@ export async function boot<Name extends string>({
       ]),
     );
     const results = join(folder, "results.tar");
-    const log = await runQemu(image, archive, options.disks, results);
+    const port = ["-chardev", `file,id=out,path=${results}`, ...PORT];
+    const log = await bootKernel({ image, archive, disks: options.disks, more: port });
     if (!END.test(log)) throw new Error(`the guest did not get to its end:\n${log.slice(-3000)}`);
 
     const out = mkdtempSync(join(folder, "out-"));
@@ -91,7 +92,22 @@ export async function boot<Name extends string>({
   }
 }
 
-async function runQemu(image: string, archive: string, disks: readonly string[], results: string): Promise<string> {
+/** What a kernel is started with. */
+export interface KernelBoot {
+  /** Paths of the kernel and of its initramfs. */
+  readonly image: string;
+  readonly archive: string;
+  readonly disks: readonly string[];
+  readonly commandLine?: string;
+  /** More arguments of QEMU. */
+  readonly more?: readonly string[];
+}
+
+const PORT = "-device virtio-serial-pci -device virtserialport,chardev=out,name=out".split(" ");
+
+/** Boots a kernel until it powers off, and gives what was on the console. */
+export async function bootKernel(options: KernelBoot): Promise<string> {
+  const { image, archive, disks, commandLine = "console=ttyS0 panic=-1 quiet", more = [] } = options;
   // Hardware virtualization is not asked for: a /dev/kvm that exists may have nothing behind it. Without cx16=off the
   // emulation of cmpxchg16b in QEMU 7.2 makes one boot in a dozen die.
   const machine =
@@ -105,11 +121,9 @@ async function runQemu(image: string, archive: string, disks: readonly string[],
     "-initrd",
     archive,
     "-append",
-    "console=ttyS0 panic=-1 quiet",
+    commandLine,
     ...disks.flatMap((disk) => ["-drive", `file=${disk},format=raw,if=virtio,cache=unsafe`]),
-    "-chardev",
-    `file,id=out,path=${results}`,
-    ..."-device virtio-serial-pci -device virtserialport,chardev=out,name=out".split(" "),
+    ...more,
   ];
   const qemu = spawn(program("qemu-system-x86_64"), args, { stdio: ["ignore", "pipe", "pipe"] });
   const output: Buffer[] = [];

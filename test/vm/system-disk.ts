@@ -45,11 +45,16 @@ function installPrograms(root: string): void {
 /** Copies a program with the libraries that it is linked to, those to the same paths. */
 function installBinary(root: string, path: string, target: string): void {
   cpSync(path, join(root, target));
-  const libraries = execFileSync("ldd", [path], { encoding: "utf8" });
-  for (const [, library = ""] of libraries.matchAll(/^\t(?:\S+ => )?(\/\S+) \(0x/gm)) {
+  for (const library of librariesOf(path)) {
     mkdirSync(join(root, dirname(library)), { recursive: true });
     cpSync(library, join(root, library), { dereference: true });
   }
+}
+
+/** The libraries that a program is linked to. */
+export function librariesOf(path: string): string[] {
+  const said = execFileSync("ldd", [path], { encoding: "utf8" });
+  return [...said.matchAll(/^\t(?:\S+ => )?(\/\S+) \(0x/gm)].map(([, library = ""]) => library);
 }
 
 /** Unpacks the tarball of the project into /app/node_modules, with what it depends on beside it. */
