@@ -41,7 +41,7 @@ export class ObjectFiles implements Disposable {
   size(digests: Uint8Array, at: number): number {
     const calls = this.#calls;
     return calls
-      ? calls.fileSize(this.#opened(calls), this.#relative(digests, at))
+      ? calls.look(this.#opened(calls), this.#relative(digests, at)).size
       : lstatSync(this.#absolute(digests, at)).size;
   }
 
@@ -65,7 +65,7 @@ export class ObjectFiles implements Disposable {
   }
 
   #opened(calls: ScanCalls): number {
-    if (this.#fd < 0) this.#fd = calls.openRoot(this.#directory);
+    if (this.#fd < 0) this.#fd = calls.openRoot(`${this.#directory}/.`);
     return this.#fd;
   }
 

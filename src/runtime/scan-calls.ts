@@ -37,6 +37,14 @@ export interface DirectoryEntry {
   readonly type: number;
 }
 
+/** What {@link ScanCalls.look} sees. */
+export interface Look {
+  /** Type bits of st_mode. */
+  type: number;
+  /** Bytes. */
+  size: number;
+}
+
 /** The calls. All throw errors that have the symbolic errno as their code, like those of `node:fs`. */
 export interface ScanCalls {
   /** Opens a directory by its path; a symlink is not followed. */
@@ -47,8 +55,10 @@ export interface ScanCalls {
   openPath(parent: number, name: ByteString): number;
   close(fd: number): void;
   stat(fd: number): FileStat;
-  /** Bytes of what has a path below an open directory; of a symlink that comes last, of the link itself. */
-  fileSize(parent: number, path: ByteString | Uint8Array): number;
+  /** What has a path below an open directory; a symlink that comes last is not followed. Valid until the next call. */
+  look(parent: number, path: ByteString | Uint8Array): Readonly<Look>;
+  /** Removes what has a path below an open directory and is none itself. */
+  unlink(parent: number, path: ByteString): void;
   /** What an open directory holds, without `.` and `..`. */
   entries(fd: number): DirectoryEntry[];
   /** The names alone, for very many: each as a part of one text. */
@@ -76,7 +86,7 @@ const AT_FDCWD = -100;
 const AT_EMPTY_PATH = 0x1000;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const STATX_BASIC = 0x7ff;
-const STATX_SIZE = 0x200;
+const STATX_TYPE_SIZE = 0x201;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const O_CLOEXEC = 0o2000000;
@@ -156,6 +166,7 @@ function bind(koffi: Koffi): ScanCalls {
   const getdents64 = libc.func("getdents64", "long", ["int", "uint8_t *", "size_t"]);
   const pread64 = libc.func("pread64", "long", ["int", "uint8_t *", "size_t", "int64_t"]);
   const lseek64 = libc.func("lseek64", "int64_t", ["int", "int64_t", "int"]);
+  const unlinkat = libc.func("unlinkat", "int", ["int", "uint8_t *", "int"]);
   const readlinkat = libc.func("readlinkat", "long", ["int", "uint8_t *", "uint8_t *", "size_t"]);
   const flistxattr = libc.func("flistxattr", "long", ["int", "uint8_t *", "size_t"]);
   const fgetxattr = libc.func("fgetxattr", "long", ["int", "uint8_t *", "uint8_t *", "size_t"]);
@@ -170,6 +181,8 @@ function bind(koffi: Koffi): ScanCalls {
   const statArea = new Uint8Array(256);
   const stat = new DataView(statArea.buffer);
   const empty = new Uint8Array(1);
+  // Returned again and again: an object for each of very many would cost as much as the call.
+  const looked: Look = { type: 0, size: 0 };
 
   const failure = () => errnoError(koffi.errno());
   const checked = (result: number | bigint): number => {
@@ -229,10 +242,14 @@ function bind(koffi: Koffi): ScanCalls {
       };
     },
 
-    fileSize(parent, path) {
-      checked(statx(parent, cString(path, nameArea), AT_SYMLINK_NOFOLLOW, STATX_SIZE, statArea));
-      return stat.getUint32(40, true) + stat.getUint32(44, true) * 2 ** 32;
+    look(parent, path) {
+      checked(statx(parent, cString(path, nameArea), AT_SYMLINK_NOFOLLOW, STATX_TYPE_SIZE, statArea));
+      looked.type = stat.getUint16(28, true) & 0o170000;
+      looked.size = stat.getUint32(40, true) + stat.getUint32(44, true) * 2 ** 32;
+      return looked;
     },
+
+    unlink: (parent, path) => void checked(unlinkat(parent, cString(path, nameArea), 0)),
 
     entries(fd) {
       const found: DirectoryEntry[] = [];

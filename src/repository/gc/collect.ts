@@ -1,8 +1,8 @@
 // Garbage collection: takes the lock, makes the plan, carries it out (docs/spec/repository.md, section 9).
 
-import { lstatSync, readdirSync, rmdirSync, unlinkSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { ComposefsError, systemError, throwIfAborted } from "../../error.ts";
+import { lstatSync, readdirSync, rmdirSync } from "node:fs";
+import { join } from "node:path";
+import { ComposefsError, throwIfAborted } from "../../error.ts";
 import type { ProgressListener } from "../../progress.ts";
 import type { LockWait } from "../../runtime/syscalls.ts";
 import type { Repository } from "../repository.ts";
@@ -10,6 +10,7 @@ import { TEMPORARY_META, takeInventory } from "./inventory.ts";
 import { type GcPlan, objectBytes, planCollection } from "./plan.ts";
 import { reach } from "./reach.ts";
 import { referenceReader } from "./references.ts";
+import { RootFiles } from "./root-files.ts";
 
 /** Options of {@link collectGarbage}. */
 export interface GcOptions {
@@ -78,15 +79,16 @@ async function makePlan(repository: Repository, { roots, signal }: GcOptions): P
   inventory.temporaries = inventory.temporaries.filter((path) => isStale(repository.path, path));
   const reached = await reach(inventory, referenceReader(repository.store, signal), roots);
   throwIfAborted(signal);
-  const plan = planCollection(inventory, reached, (path) => fileSize(join(repository.path, path)));
-  return plan;
+  using files = new RootFiles(repository.path);
+  return planCollection(inventory, reached, (path) => files.size(path));
 }
 
 // Links first: an object must never be gone while its name is there, at whatever point a crash comes.
 async function execute(repository: Repository, plan: GcPlan, { signal, onProgress }: GcOptions): Promise<string[]> {
   const root = repository.path;
+  using files = new RootFiles(root);
   const links = [...plan.images, ...plan.streams];
-  for (const link of links) remove(root, link);
+  for (const link of links) files.remove(link);
   if (links.length > 0) await repository.barrier();
   const total = plan.objects.length;
   // A thousand are removed before anybody could read about it.
@@ -96,8 +98,8 @@ async function execute(repository: Repository, plan: GcPlan, { signal, onProgres
   try {
     for (const [index, { path }] of plan.objects.entries()) {
       throwIfAborted(signal);
-      remove(root, path);
-      directories.add(dirname(path));
+      files.remove(path);
+      directories.add(path.slice(0, path.lastIndexOf("/")));
       if (index % BATCH === BATCH - 1) {
         report?.({ type: "advance", id: "remove", done: index + 1, total });
         // Lets a signal come through.
@@ -107,7 +109,7 @@ async function execute(repository: Repository, plan: GcPlan, { signal, onProgres
   } finally {
     repository.store.forget();
   }
-  for (const { path } of plan.temporaries) remove(root, path);
+  for (const { path } of plan.temporaries) files.remove(path);
   report?.({ type: "done", id: "remove" });
   const removed = [...directories].filter((directory) => removeEmpty(join(root, directory)));
   for (const category of ["streams", "images"]) removed.push(...removeEmptyBelow(root, `${category}/refs`));
@@ -119,20 +121,6 @@ function isStale(root: string, path: string): boolean {
   if (!path.startsWith(TEMPORARY_META)) return true;
   const stat = lstatSync(join(root, path), { throwIfNoEntry: false });
   return stat !== undefined && Math.abs(Date.now() - stat.mtimeMs) > 3_600_000;
-}
-
-function fileSize(path: string): number | undefined {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
-  if (stat === undefined || stat.isDirectory()) return undefined;
-  return stat.isSymbolicLink() ? 0 : stat.size;
-}
-
-function remove(root: string, path: string): void {
-  try {
-    unlinkSync(join(root, path));
-  } catch (error) {
-    if ((error as { code?: unknown }).code !== "ENOENT") throw systemError(error, `removing ${path}`, join(root, path));
-  }
 }
 
 function removeEmpty(path: string): boolean {

@@ -10,6 +10,9 @@ export interface Objects extends Iterable<ObjectId> {
   has(id: ObjectId): boolean;
 }
 
+// As many places fit a number of 53 bits behind 32 others.
+const PLACES = 2 ** 21;
+
 /** A set of object ids that does not change. Each has a place, a number from 0. */
 export class ObjectSet implements Objects {
   readonly #digestSize: number;
@@ -81,20 +84,28 @@ export class ObjectSet implements Objects {
   /** Sorts places by their ids. */
   sort(places: readonly number[]): number[] {
     const digests = this.#digests;
+    const order = (a: number, b: number) => digests.compare(a, b);
     // As numbers made of the first bits and the place, for which sorting is native; only equal beginnings are compared whole.
-    if (this.#size > 2 ** 21) return places.toSorted((a, b) => digests.compare(a, b));
-    const keys = Float64Array.from(places, (place) => digests.beginning(place) * 2 ** 21 + place).sort();
-    const sorted: number[] = [];
-    let run: number[] = [];
-    for (const key of keys) {
-      const place = key % 2 ** 21;
-      if (run.length > 0 && digests.beginning(run[0] as number) !== digests.beginning(place)) {
-        sorted.push(...run.toSorted((a, b) => digests.compare(a, b)));
-        run = [];
-      }
-      run.push(place);
+    if (this.#size > PLACES) return places.toSorted(order);
+    const keys = new Float64Array(places.length);
+    for (let i = 0; i < keys.length; i++) {
+      const place = places[i] as number;
+      keys[i] = digests.beginning(place) * PLACES + place;
     }
-    sorted.push(...run.toSorted((a, b) => digests.compare(a, b)));
+    keys.sort();
+    const sorted: number[] = [];
+    let from = 0;
+    for (let i = 0; i < keys.length; i++) {
+      const key = keys[i] as number;
+      if (i > 0 && Math.floor(key / PLACES) !== Math.floor((keys[i - 1] as number) / PLACES)) from = i;
+      sorted.push(key % PLACES);
+      // Runs of equal beginnings are as good as never longer than one.
+      if (
+        from < i &&
+        (i + 1 === keys.length || Math.floor((keys[i + 1] as number) / PLACES) !== Math.floor(key / PLACES))
+      )
+        for (const one of sorted.splice(from).toSorted(order)) sorted.push(one);
+    }
     return sorted;
   }
 
@@ -195,12 +206,14 @@ class Digests {
   readonly count: number;
   readonly #size: number;
   readonly #words: Uint32Array;
+  readonly #text: Buffer;
 
   constructor(bytes: Uint8Array, size: number) {
     this.count = Math.floor(bytes.length / size);
     this.#size = size;
     // A copy lies where numbers may.
     this.bytes = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes);
+    this.#text = Buffer.from(this.bytes.buffer, this.bytes.byteOffset, this.bytes.length);
     this.#words = new Uint32Array(this.bytes.buffer, this.bytes.byteOffset, this.count * (size / 4));
   }
 
@@ -245,7 +258,7 @@ class Digests {
   }
 
   id(index: number): ObjectId {
-    return toHex(this.bytes.subarray(index * this.#size, (index + 1) * this.#size));
+    return this.#text.toString("hex", index * this.#size, (index + 1) * this.#size);
   }
 }
 
