@@ -2,7 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { ComposefsError } from "../error.ts";
-import { type InitOptions, type InitResult, initRepository } from "./init.ts";
+import type { InitOptions, InitResult } from "./init.ts";
 import { type RepositorySelection, repositoryPath, SYSTEM_REPOSITORY, userRepository } from "./location.ts";
 
 /**
@@ -25,6 +25,7 @@ export async function ensureDefaultRepository(
   path: string,
   options: Omit<InitOptions, "insecure" | "ensure"> = {},
 ): Promise<InitResult> {
+  const { initRepository } = await import("./init.ts");
   try {
     return await initRepository(path, { ...options, ensure: true });
   } catch (error) {

@@ -10,7 +10,7 @@ import { type LockWait, syscalls } from "../runtime/syscalls.ts";
 import { readSplitstream, type Splitstream } from "../splitstream/read.ts";
 import type { SplitstreamWriter } from "../splitstream/write.ts";
 import { catStream } from "./cat.ts";
-import { type InitOptions, type InitResult, initRepository } from "./init.ts";
+import type { InitOptions, InitResult } from "./init.ts";
 import { objectTarget, putLink, removeLink, walkLinks } from "./links.ts";
 import { effectiveFormats, type ErofsFormat, type Meta } from "./meta.ts";
 import { type Category, checkEntryName, checkRefName } from "./names.ts";
@@ -101,8 +101,9 @@ export class Repository implements AsyncDisposable {
     handles.set(this.#key, (handles.get(this.#key) ?? 0) + 1);
   }
 
-  /** Makes a repository; see {@link initRepository}. */
-  static init(path: string, options: InitOptions = {}): Promise<InitResult> {
+  /** Makes a repository; see `initRepository`. */
+  static async init(path: string, options: InitOptions = {}): Promise<InitResult> {
+    const { initRepository } = await import("./init.ts");
     return initRepository(path, options);
   }
 

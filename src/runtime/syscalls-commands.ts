@@ -1,11 +1,13 @@
 // System calls without koffi: the commands `flock` (util-linux), `fsverity` (fsverity-utils) and `sync` (coreutils) as
 // children (docs/spec/repository.md, section 6.2). Milliseconds each instead of microseconds, with the same results.
 
-import { spawnSync } from "node:child_process";
+import { createRequire } from "node:module";
 import type { Algorithm } from "../bytes/algorithm.ts";
 import { isObjectId } from "../bytes/algorithm.ts";
 import { ComposefsError, systemError } from "../error.ts";
 import type { LockKind, RawCalls } from "./syscalls.ts";
+
+let childProcess: typeof import("node:child_process") | undefined;
 
 const LOCK_OPTION = { shared: "-s", exclusive: "-x", unlock: "-u" };
 
@@ -81,7 +83,9 @@ const PACKAGES: Record<string, string> = {
 };
 
 function spawn(command: string, args: string[], fd?: number): Run {
-  const run = spawnSync(command, args, {
+  // Loaded at the first use, which never comes where koffi is: it takes 5 ms.
+  childProcess ??= createRequire(import.meta.url)("node:child_process") as typeof import("node:child_process");
+  const run = childProcess.spawnSync(command, args, {
     stdio: fd === undefined ? ["ignore", "pipe", "pipe"] : ["ignore", "pipe", "pipe", fd],
     encoding: "utf8",
     env: { ...process.env, LC_ALL: "C" },

@@ -73,6 +73,8 @@ function withLocks(calls: RawCalls): Syscalls {
 // Polls with growing pauses: a blocking flock would stop the event loop, in a thread it could not be interrupted.
 async function lock(calls: RawCalls, fd: number, kind: LockKind | "unlock", wait: LockWait): Promise<void> {
   throwIfAborted(wait.signal);
+  // Nearly always; the clock alone would load a module of Node's.
+  if (calls.tryLock(fd, kind)) return;
   const begin = performance.now();
   let told = false;
   for (let pause = 2; !calls.tryLock(fd, kind); pause = Math.min(pause * 1.5, calls.provider === "koffi" ? 50 : 200)) {

@@ -3,7 +3,7 @@
 import { ALGORITHM_NUMBER, type Algorithm, DIGEST_SIZE, type ObjectId } from "../bytes/algorithm.ts";
 import { toHex } from "../bytes/hex.ts";
 import { ComposefsError } from "../error.ts";
-import { zstdDecompress, zstdDecompressFrames } from "../runtime/zstd.ts";
+import { zstdDecompress, zstdDecompressFrames } from "../runtime/zstd-decode.ts";
 import { contentTypeName } from "./content-type.ts";
 import { HEADER_SIZE, INFO_SIZE, LG_BLOCK_SIZE, MAGIC, MAX_NAMED_REFS, OLD_MAGIC_OFFSET } from "./layout.ts";
 
