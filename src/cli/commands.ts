@@ -38,6 +38,7 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ["oci import-layer", async () => (await import("./commands/oci-import-layer.ts")).ociImportLayer],
   ["oci layer", async () => (await import("./commands/oci-layer.ts")).ociLayer],
   ["seal", async () => (await import("./commands/seal.ts")).seal],
+  ["uki build", async () => (await import("./commands/uki-build.ts")).ukiBuild],
   ["uki inspect", async () => (await import("./commands/uki-inspect.ts")).ukiInspect],
   ["uki extract", async () => (await import("./commands/uki-extract.ts")).ukiExtract],
   ["completion", async () => (await import("./commands/completion.ts")).completion],
@@ -51,7 +52,7 @@ export const ALIASES: ReadonlyMap<string, string> = new Map([["list-images", "im
 /** What a first word that groups commands is about. */
 export const GROUPS: ReadonlyMap<string, string> = new Map([
   ["oci", "OCI images: pull, list, inspect, tag, copy"],
-  ["uki", "unified kernel images: inspect, extract"],
+  ["uki", "unified kernel images: build, inspect, extract"],
 ]);
 
 /** All commands that people see, loaded. */

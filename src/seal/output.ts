@@ -55,7 +55,13 @@ export async function writeSealed(
       onProgress?.({ type: "done", id: digest, skipped: true });
       continue;
     }
-    onProgress?.({ type: "start", id: digest, kind: "layer", label: digest, total: size });
+    onProgress?.({
+      type: "start",
+      id: digest,
+      kind: blob.mediaType === MEDIA_TYPE.ociConfig ? "config" : "layer",
+      label: digest,
+      total: size,
+    });
     await writer.put(blob, image.blob(blob, signal === undefined ? {} : { signal }), signal);
     onProgress?.({ type: "done", id: digest });
   }

@@ -15,6 +15,8 @@ export interface GivenParts {
   readonly kernelVersion?: string | undefined;
   readonly osRelease?: string | undefined;
   readonly stub?: string | undefined;
+  /** The stub of addons. */
+  readonly addonStub?: string | undefined;
   readonly splash?: string | undefined;
   readonly devicetree?: string | undefined;
   readonly microcode?: string | undefined;
@@ -31,6 +33,8 @@ export interface ChosenParts {
   readonly kernel: Part;
   readonly initramfs: readonly Part[];
   readonly stub: Part;
+  /** Undefined when there are no addons. */
+  readonly addonStub: Part | undefined;
   readonly osRelease: Part | undefined;
   readonly splash: Part | undefined;
   readonly devicetree: Part | undefined;
@@ -61,19 +65,21 @@ const STUBS = "/usr/lib/systemd/boot/efi";
  * @param resources what it can be booted with
  * @param architecture of the image's config
  * @param exists whether a file is on this machine: for the stub
+ * @param versionOf the version that a kernel on this machine says it has
  * @throws ComposefsError `not-found` for what is neither given nor in the image, `invalid` when there are several kernels
  */
 export function chooseParts(
   tree: Directory,
   resources: readonly BootResource[],
   architecture: string,
-  given: GivenParts,
+  given: GivenParts & { readonly addons?: boolean },
   exists: (path: string) => boolean,
+  versionOf: (path: string) => string | undefined,
 ): ChosenParts {
   const inImage = given.kernel === undefined ? chooseKernel(resources, given.kernelVersion) : undefined;
-  const kernelVersion = given.kernelVersion ?? inImage?.kernel;
+  const kernelVersion = given.kernelVersion ?? inImage?.kernel ?? versionOf(given.kernel as string);
   if (kernelVersion === undefined) {
-    throw new ComposefsError("usage", "nothing says which version the given kernel has", {
+    throw new ComposefsError("usage", `${given.kernel} does not say which version it is`, {
       hint: "give it with --kernel-version: it names the UKI",
     });
   }
@@ -82,7 +88,8 @@ export function chooseParts(
     kernelVersion,
     kernel: given.kernel === undefined ? imagePart((inImage as KernelResource).vmlinuz) : filePart(given.kernel),
     initramfs: chooseInitramfs(inImage, given),
-    stub: chooseStub(tree, architecture, given, exists),
+    stub: chooseStub(tree, architecture, "linux", given.stub, exists),
+    addonStub: given.addons === true ? chooseStub(tree, architecture, "addon", given.addonStub, exists) : undefined,
     osRelease: chooseOsRelease(tree, given),
     splash: optionalPart(given.splash),
     devicetree: optionalPart(given.devicetree),
@@ -122,20 +129,28 @@ function chooseInitramfs(kernel: KernelResource | undefined, given: GivenParts):
   });
 }
 
-function chooseStub(tree: Directory, architecture: string, given: GivenParts, exists: (path: string) => boolean): Part {
-  if (given.stub !== undefined) return filePart(given.stub);
+function chooseStub(
+  tree: Directory,
+  architecture: string,
+  kind: "linux" | "addon",
+  given: string | undefined,
+  exists: (path: string) => boolean,
+): Part {
+  if (given !== undefined) return filePart(given);
+  const option = kind === "linux" ? "--stub FILE" : "--addon-stub FILE";
   const efi = PROCESSORS[architecture]?.efi;
   if (efi === undefined) {
     throw new ComposefsError("unsupported", `there is no stub known for ${architecture}`, {
-      hint: "give one with --stub FILE",
+      hint: `give one with ${option}`,
     });
   }
-  const path = `${STUBS}/linux${efi}.efi.stub`;
+  const path = `${STUBS}/${kind}${efi}.efi.stub`;
   const part = partInTree(tree, path) ?? (exists(path) ? filePart(path) : undefined);
   if (part !== undefined) return part;
+  const since = kind === "addon" ? "since systemd 254 " : "";
   throw new ComposefsError("not-found", `there is no ${path}, neither in the image nor on this machine`, {
     path,
-    hint: "it belongs to systemd-boot (Debian: systemd-boot-efi, Fedora: systemd-boot-unsigned); or give one with --stub FILE",
+    hint: `it belongs ${since}to systemd-boot (Debian: systemd-boot-efi, Fedora: systemd-boot-unsigned); or give one with ${option}`,
   });
 }
 

@@ -17,10 +17,29 @@ export interface BootFileToAdd {
 }
 
 /**
+ * Where the addons of a UKI go: `UKI.extra.d/NAME.addon.efi`.
+ *
+ * @throws ComposefsError `usage` for names that are none, and names given twice
+ */
+export function addonPaths(ukiPath: string, addons: readonly { readonly name: string }[]): string[] {
+  const seen = new Set<string>();
+  for (const { name } of addons) {
+    // oxlint-disable-next-line no-control-regex -- control characters are what is refused
+    const isName = /^[^/\u0000-\u001f\u007f]{1,200}$/.test(name) && !name.startsWith(".");
+    if (isName && !seen.has(name)) seen.add(name);
+    else {
+      const why = isName ? "it is given twice" : "it becomes the name of a file";
+      throw new ComposefsError("usage", `an addon cannot be called ${JSON.stringify(name)}: ${why}`);
+    }
+  }
+  return addons.map(({ name }) => `${ukiPath}.extra.d/${name}.addon.efi`);
+}
+
+/**
  * Checks where a UKI is to go, and that the image has no other one.
  *
  * @param replace whether other UKIs below /boot may go
- * @returns paths of UKIs to remove
+ * @returns paths to remove: other UKIs, and all of their addons and its own
  * @throws ComposefsError `usage` for a path outside of /boot or of another form; `exists` for another UKI
  */
 export function checkPlace(path: string, resources: readonly BootResource[], replace: boolean): ByteString[] {
@@ -54,7 +73,10 @@ export function checkPlace(path: string, resources: readonly BootResource[], rep
     }
     removed.push(other.file.path);
   }
-  return removed;
+  if (!replace) return removed;
+  const homes = new Set([own, ...removed].map((uki) => `${uki}.extra.d/`));
+  const stale = resources.flatMap((one) => (one.kind === "type2" && one.type === "addon" ? [one.file.path] : []));
+  return [...removed, ...stale.filter((addon) => [...homes].some((home) => addon.startsWith(home)))];
 }
 
 /**

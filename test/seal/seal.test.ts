@@ -9,12 +9,15 @@ import { bytesSource, PeFile } from "../../src/boot/pe.ts";
 import { inspectUki } from "../../src/boot/uki-inspect.ts";
 import { computeImageId } from "../../src/oci/compute-id.ts";
 import { contentDigest } from "../../src/oci/digest.ts";
+import { imageTree } from "../../src/oci/image-tree.ts";
 import { inspectImage } from "../../src/oci/inspect.ts";
 import { pull } from "../../src/oci/pull.ts";
 import { TarReader } from "../../src/oci/tar.ts";
 import { checkRepository } from "../../src/repository/fsck/fsck.ts";
 import { Repository } from "../../src/repository/repository.ts";
-import { planSeal, sealImage, type SealOptions } from "../../src/seal/seal.ts";
+import type { SealOptions } from "../../src/seal/options.ts";
+import { planSeal, sealImage } from "../../src/seal/seal.ts";
+import { isLookupFailure, walkDirectory } from "../../src/tree/lookup.ts";
 import {
   INITRAMFS,
   KERNEL,
@@ -204,6 +207,47 @@ describe("a sealed image", () => {
   });
 });
 
+describe("addons", () => {
+  const addons = [
+    { name: "debug", commandLine: "console=ttyS0 debug" },
+    { name: "rescue", commandLine: "systemd.unit=rescue.target" },
+  ];
+
+  it("lie beside the UKI, are signed with it, and are replaced with it", async () => {
+    const first = place();
+    const extra = `boot/EFI/Linux/${KERNEL_VERSION}.efi.extra.d`;
+    const text = `'${process.execPath}' ${"deno" in process.versions ? "run -A" : ""} '${writeSigner(work, "good")}' {in} {out}`;
+    const sign = { text, shell: false };
+    const result = await sealImage(from(source), into(first, "x"), { ...defaults, addons, addonStub: stub, sign });
+    expect(result.addonPaths).toEqual([`/${extra}/debug.addon.efi`, `/${extra}/rescue.addon.efi`]);
+    const layer = lastLayer(first);
+    expect([...layer.keys()].slice(2)).toEqual([
+      `boot/EFI/Linux/${KERNEL_VERSION}.efi`,
+      `${extra}/`,
+      `${extra}/debug.addon.efi`,
+      `${extra}/rescue.addon.efi`,
+    ]);
+    const bytes = layer.get(`${extra}/debug.addon.efi`) ?? Buffer.alloc(0);
+    expect(await inspectUki(PeFile.read(bytesSource(bytes), "addon"), bytesSource(bytes))).toMatchObject({
+      kind: "addon",
+      signed: true,
+      commandLine: "console=ttyS0 debug",
+    });
+    expect(result.bootId).toBe((await planSeal(from(source), defaults)).bootId);
+    const second = place();
+    const sealedOnce = from(`oci:${first}:x`);
+    const options = { ...defaults, replace: true, addons: addons.slice(0, 1), addonStub: stub };
+    const again = await sealImage(sealedOnce, into(second, "x"), options);
+    expect(again.replaced).toEqual([`/${extra}/debug.addon.efi`, `/${extra}/rescue.addon.efi`]);
+    await using repository = await newRepository();
+    await pull(repository, `oci:${second}:x`, { tag: "s", platform });
+    const root = await imageTree(repository, "s");
+    const directory = walkDirectory(root, extra.split("/"));
+    if (isLookupFailure(directory)) throw new Error("no directory of addons");
+    expect([...directory.entries.keys()]).toEqual(["debug.addon.efi"]);
+  });
+});
+
 describe("signing", () => {
   const sign = (how: Parameters<typeof writeSigner>[1], words = "{in} {out}") => ({
     text: `'${process.execPath}' ${"deno" in process.versions ? "run -A" : ""} '${writeSigner(work, how)}' ${words}`,
@@ -289,7 +333,15 @@ describe("what cannot be sealed", () => {
     ],
     ["a stub that is none", {}, { stub: "/dev/null" }, { code: "invalid" }],
     ["a kernel that is missing", {}, { kernel: "/nonexistent", kernelVersion: "1" }, { code: "not-found" }],
-    ["a kernel without a version", {}, { kernel: "/nonexistent" }, { code: "usage" }],
+    ["a kernel without a version", {}, { kernel: stub }, { code: "usage" }],
+    ["an addon of an impossible name", {}, { addons: [{ name: "a/b", commandLine: "x" }] }, { code: "usage" }],
+    ["an addon that names an image", {}, { addons: [{ name: "a", commandLine: "composefs=x" }] }, { code: "usage" }],
+    [
+      "an addon without a stub",
+      {},
+      { addons: [{ name: "a", commandLine: "x" }], addonStub: undefined },
+      { code: "not-found", hint: expect.stringContaining("--addon-stub") },
+    ],
     ["a version with a slash", {}, { kernel: "/nonexistent", kernelVersion: "../x" }, { reason: "invalid-name" }],
   ])("%s", async (_, image, options, expected) => {
     const folder = place();
@@ -323,8 +375,8 @@ describe("what cannot be sealed", () => {
       code: "aborted",
     });
     const later = new AbortController();
-    const onProgress = (event: { type: string }) => {
-      if (event.type === "note") later.abort();
+    const onProgress = (event: { type: string; id?: string }) => {
+      if (event.type === "start" && event.id === "digest") later.abort();
     };
     const options = { ...defaults, signal: later.signal, onProgress };
     await expect(sealImage(from(source), into(out), options)).rejects.toMatchObject({ code: "aborted" });

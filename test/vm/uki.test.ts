@@ -6,7 +6,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { type SealResult, sealImage } from "../../src/seal/seal.ts";
+import type { SealResult } from "../../src/seal/options.ts";
+import { sealImage } from "../../src/seal/seal.ts";
 import { sealableLayout } from "../fixtures/sealable.ts";
 import { makeSigningKey, type SigningKey, systemdStub } from "../fixtures/systemd-stub.ts";
 import type { TarEntry } from "../fixtures/tar.ts";

@@ -1,9 +1,10 @@
 // `composefs seal IMAGE [OUTPUT]`: from an image to one that boots sealed (docs/spec/boot.md, sections 2, 5 and 14)
 
 import { writeFile } from "node:fs/promises";
-import type { SealOptions, SealOutput, SealPlan, SealResult, SealSource, SigningCommand } from "../../index.ts";
+import type { SealAddon, SealOptions, SealOutput, SealPlan, SealResult, SealSource } from "../../index.ts";
 import type { Command, Context } from "../command.ts";
 import { UsageError } from "../failure.ts";
+import { SIGNING_OPTIONS, signingCommand } from "../signing-options.ts";
 import { TREE_OPTIONS, xattrMode } from "../tree-options.ts";
 
 const file = (name: string, description: string) => ({ name, value: "FILE", description, completes: "file" }) as const;
@@ -31,17 +32,14 @@ export const seal: Command = {
   options: [
     { name: "dry-run", description: "print digest, command line and parts; write nothing" },
     { name: "cmdline", value: "ARGUMENT", repeat: true, description: "another kernel argument" },
+    ...SIGNING_OPTIONS,
     {
-      name: "sign",
-      value: "COMMAND",
-      description:
-        "sign the UKI with a program: {in} is the UKI, {out} the signed one; without {out} it signs in place",
+      name: "addon",
+      value: "NAME=ARGUMENTS",
+      repeat: true,
+      description: "an addon beside the UKI, with kernel arguments for those who choose it",
     },
-    {
-      name: "sign-shell",
-      value: "COMMAND",
-      description: "the same through /bin/sh, which has the files in $IN and $OUT",
-    },
+    file("addon-stub", "systemd's stub of addons; that of the image, else of this machine, when left out"),
     file("kernel", "kernel of the UKI; the image's /usr/lib/modules/VERSION/vmlinuz when left out"),
     {
       name: "initramfs",
@@ -130,6 +128,8 @@ function sealOptions(context: Context): SealOptions {
     xattrs: xattrMode(context),
     allowMissingVerity: flag("allow-missing-verity"),
     kernelArguments: list("cmdline"),
+    addons: sealAddons(context),
+    addonStub: text("addon-stub"),
     sign: signingCommand(context),
     kernel: text("kernel"),
     initramfs: list("initramfs"),
@@ -147,13 +147,15 @@ function sealOptions(context: Context): SealOptions {
   };
 }
 
-function signingCommand({ text }: Context): SigningCommand | undefined {
-  const direct = text("sign");
-  const shell = text("sign-shell");
-  if (direct !== undefined && shell !== undefined)
-    throw new UsageError("--sign and --sign-shell are two ways to sign", "give one of them");
-  if (direct !== undefined) return { text: direct, shell: false };
-  return shell === undefined ? undefined : { text: shell, shell: true };
+function sealAddons({ list }: Context): SealAddon[] {
+  return list("addon").map((text) => {
+    const equals = text.indexOf("=");
+    if (equals > 0) return { name: text.slice(0, equals), commandLine: text.slice(equals + 1) };
+    throw new UsageError(
+      `option --addon takes NAME=ARGUMENTS, not "${text}"`,
+      "for example --addon debug=console=ttyS0",
+    );
+  });
 }
 
 function planText(plan: SealPlan): string {
@@ -164,6 +166,7 @@ function planText(plan: SealPlan): string {
     `boot     ${plan.bootId}\n` +
     `cmdline  ${plan.commandLine}\n` +
     `uki      ${plan.ukiPath} (${plan.ukiSize} bytes, kernel ${plan.kernelVersion})\n` +
+    plan.addonPaths.map((path) => `addon    ${path}\n`).join("") +
     parts.join("") +
     plan.replaced.map((path) => `replaces ${path}\n`).join("")
   );
@@ -174,6 +177,7 @@ function resultText(result: SealResult, output: string): string {
     `boot     ${result.bootId}\n` +
     `cmdline  ${result.commandLine}\n` +
     `uki      ${result.ukiPath} (${result.ukiSize} bytes, ${result.signed ? "signed" : "not signed"})\n` +
+    result.addonPaths.map((path) => `addon    ${path}\n`).join("") +
     `manifest ${result.manifestDigest}\n` +
     `config   ${result.configDigest}\n` +
     `image    ${result.imageId}\n` +
@@ -205,7 +209,7 @@ function planJson(plan: SealPlan): object {
     format: plan.version,
     command_line: plan.commandLine,
     kernel_version: plan.kernelVersion,
-    uki: { path: plan.ukiPath, size: plan.ukiSize, replaces: plan.replaced },
+    uki: { path: plan.ukiPath, size: plan.ukiSize, replaces: plan.replaced, addons: plan.addonPaths },
     parts: partPaths(plan),
     warnings: plan.warnings,
   };
