@@ -36,7 +36,7 @@ export const ukiBuild: Command = {
   ],
   examples: [
     {
-      line: "uki build os.efi --stub linuxx64.efi.stub --kernel vmlinuz --initramfs initramfs.img --cmdline quiet",
+      line: "uki build os.efi --stub linuxx64.efi.stub --kernel vmlinuz --initramfs initrd --cmdline quiet",
       says: "a UKI",
     },
     {
