@@ -37,8 +37,8 @@ export interface CarryOutOptions {
 /** What became of a step. */
 export interface StepResult {
   readonly step: BootStep;
-  /** `kept`: a file with the content was there already. */
-  readonly result: "written" | "kept" | "removed";
+  /** `kept`: a file with the content was there already. `replaced`: another file had the name. */
+  readonly result: "written" | "replaced" | "kept" | "removed";
   /** Of copies and texts. */
   readonly size?: number;
   /** Of copies: hex SHA-256 of the content. */
@@ -74,8 +74,9 @@ async function carryOutStep(volume: BootVolume, step: BootStep, options: CarryOu
       return copy(volume, step, options);
     case "write": {
       const bytes = Buffer.from(step.text);
+      const result = newOrReplaced(volume, step.path);
       await writeDurably(volume, step.path, [bytes], options.signal);
-      return { step, result: "written", size: bytes.length };
+      return { step, result, size: bytes.length };
     }
     case "remove":
       removeDurably(volume, step.path);
@@ -117,9 +118,14 @@ async function copy(
       yield chunk;
     }
   };
+  const result = newOrReplaced(volume, step.path);
   await writeDurably(volume, step.path, hashed(), signal);
   onProgress?.({ type: "done", id });
-  return { step, result: "written", size, sha256: hasher.digest("hex") };
+  return { step, result, size, sha256: hasher.digest("hex") };
+}
+
+function newOrReplaced(volume: BootVolume, path: string): "written" | "replaced" {
+  return volume.mode(path) === undefined ? "written" : "replaced";
 }
 
 /**

@@ -5,8 +5,11 @@ import { randomBytes } from "node:crypto";
 import { ComposefsError } from "../error.ts";
 import type { BootVolume } from "./volume.ts";
 
-/** What names of unfinished files begin with; boot loaders pass over them. */
-export const TEMPORARY_PREFIX = ".composefs-";
+/** What names of unfinished files begin with; boot loaders pass over them. 16 hex digits follow. */
+const TEMPORARY_PREFIX = ".composefs-";
+const TEMPORARY = /^\.composefs-[0-9a-f]{16}$/;
+/** An unfinished file that has not been changed for an hour is left of a command that was killed. */
+const LEFT_OVER_MS = 3_600_000;
 
 /** Makes a directory and those above it. */
 export function makeDirectories(volume: BootVolume, path: string): void {
@@ -31,6 +34,7 @@ export async function writeDurably(
 ): Promise<void> {
   const directory = parentOf(path);
   makeDirectories(volume, directory);
+  removeLeftOver(volume, directory);
   const temporary = `${directory === "" ? "" : `${directory}/`}${TEMPORARY_PREFIX}${randomBytes(8).toString("hex")}`;
   try {
     await volume.createFile(temporary, chunks, { mode: volume.mode(path), signal });
@@ -41,6 +45,15 @@ export async function writeDurably(
     throw error;
   }
   volume.sync(directory);
+}
+
+// A kernel that was half written can take the room that the next one needs.
+function removeLeftOver(volume: BootVolume, directory: string): void {
+  for (const { name, type } of volume.list(directory) ?? []) {
+    if (type !== "file" || !TEMPORARY.test(name)) continue;
+    const path = directory === "" ? name : `${directory}/${name}`;
+    if ((volume.age(path) ?? 0) > LEFT_OVER_MS) quietly(() => volume.unlink(path));
+  }
 }
 
 /** Gives a file another name in its directory, in the place of whatever has it. Nothing happens when it is not there. */
@@ -85,6 +98,6 @@ function quietly(action: () => void): void {
   try {
     action();
   } catch {
-    // It is a temporary file: the next command removes it.
+    // It is a temporary file: a later command removes it.
   }
 }

@@ -7,6 +7,7 @@ import {
   fchmodSync,
   fstatSync,
   fsyncSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -46,6 +47,8 @@ export interface BootVolume {
   open(path: string): OpenVolumeFile | undefined;
   /** Permission bits of a file; undefined when it does not exist. */
   mode(path: string): number | undefined;
+  /** How long ago a file was changed, in milliseconds; undefined when it does not exist. */
+  age(path: string): number | undefined;
   /** False when something has the name already. */
   makeDirectory(path: string): boolean;
   /** Makes a new file whose content, but not yet its name, is durable afterwards. The umask applies unless a mode is given. */
@@ -115,6 +118,10 @@ export class DirectoryVolume implements BootVolume {
 
   mode(path: string): number | undefined {
     return this.#missing(path, "looking at", (full) => statSync(full).mode & 0o7777);
+  }
+
+  age(path: string): number | undefined {
+    return this.#missing(path, "looking at", (full) => Date.now() - lstatSync(full).mtimeMs);
   }
 
   makeDirectory(path: string): boolean {

@@ -138,7 +138,14 @@ export async function prepareBoot(
   mkdirSync(options.bootDirectory, { recursive: true });
   const volume = new DirectoryVolume(options.bootDirectory);
   const open = (file: Parameters<typeof openImageFile>[1]) => openImageFile(repository, file);
-  return { ...prepared, results: await carryOut({ boot: volume }, steps, { open, signal, onProgress }) };
+  const results = await carryOut({ boot: volume }, steps, { open, signal, onProgress });
+  for (const { step, result } of results)
+    if (step.do === "copy" && result === "replaced")
+      onProgress?.({
+        type: "warning",
+        message: `${step.path} was another file before, and what booted it boots this one now; --entry-id keeps deployments apart`,
+      });
+  return { ...prepared, results };
 }
 
 function entryPath(steps: readonly BootStep[]): string {

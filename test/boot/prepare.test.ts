@@ -2,7 +2,16 @@
 // the planner refuses.
 
 import { createHash } from "node:crypto";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, mkdirSync } from "node:fs";
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+  mkdirSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -192,7 +201,7 @@ describe("carrying out", () => {
     const { ino } = statSync(join(root, "6.1/vmlinuz"));
     writeFileSync(join(root, "6.1/initramfs.img"), "broken");
     const again = await carryOut(volume, steps, { open });
-    expect(again.map(({ result }) => result)).toEqual(["kept", "written", "written"]);
+    expect(again.map(({ result }) => result)).toEqual(["kept", "replaced", "replaced"]);
     expect(again.map(({ sha256 }) => sha256)).toEqual(first.map(({ sha256 }) => sha256));
     expect(statSync(join(root, "6.1/vmlinuz")).ino).toBe(ino);
     expect(files(root)["6.1/initramfs.img"]).toBe("INITRD");
@@ -214,6 +223,22 @@ describe("carrying out", () => {
     expect(files(root)).toEqual({ "6.1/vmlinuz": "old" });
     await carryOut({ boot: new DirectoryVolume(root) }, await planOf(KERNEL), { open });
     expect(statSync(join(root, "6.1/vmlinuz")).mode & 0o777).toBe(0o600);
+  });
+
+  test("removes what a killed command left an hour ago, and nothing else", async () => {
+    mkdirSync(join(root, "6.1"));
+    const old = new Date(Date.now() - 7_200_000);
+    for (const name of [".composefs-0123456789abcdef", ".composefs-other", ".composefs-00000000000000ff"]) {
+      writeFileSync(join(root, "6.1", name), "");
+      if (!name.endsWith("ff")) utimesSync(join(root, "6.1", name), old, old);
+    }
+    await carryOut({ boot: new DirectoryVolume(root) }, await planOf(KERNEL), { open });
+    expect(readdirSync(join(root, "6.1")).toSorted()).toEqual([
+      ".composefs-00000000000000ff",
+      ".composefs-other",
+      "initramfs.img",
+      "vmlinuz",
+    ]);
   });
 
   test("stops at a signal", async () => {

@@ -64,7 +64,7 @@ it("says what it would do, does it, and keeps it", async () => {
   expect(entry).toContain("title Example OS\nversion 42\n");
   expect(entry).toContain(`options ${planned.argument} rw\n`);
   const again = JSON.parse((await run(...words, "--json")).stdout) as Printed;
-  expect(again.files.map(({ result }) => result)).toEqual(["kept", "kept", "written"]);
+  expect(again.files.map(({ result }) => result)).toEqual(["kept", "kept", "replaced"]);
   expect(again.files[0]?.sha256).toMatch(/^[0-9a-f]{64}$/);
   expect(readdirSync(join(scratch, "state/deploy"))).toEqual([planned.image]);
 });

@@ -1,7 +1,7 @@
 // `oci prepare-boot` and that of cfsctl on the same images: the same files below the boot directory, the same state directories, byte for
 // byte but for what docs/spec/boot.md, section 9, calls a fix.
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -17,7 +17,9 @@ import { describeWithPeers, runPeer } from "../peer.ts";
 
 interface Variant {
   algorithm: Algorithm;
-  format: 1 | 2;
+  format: 0 | 1 | 2;
+  /** Formats that are made besides. */
+  extra?: FormatVersion[];
 }
 const VARIANTS: Variant[] = [
   { algorithm: "sha256", format: 1 },
@@ -58,13 +60,17 @@ describeWithPeers(["cfsctl"], "prepare-boot", () => {
   const cfsctl = (root: string, ...args: string[]) => runPeer("cfsctl", ["--repo", join(root, "composefs"), ...args]);
 
   /** Two sysroots with the image: one made and prepared by cfsctl, the other by us. */
-  async function both(files: BootFiles, { algorithm, format }: Variant, { entryId, cmdline = [] }: Options) {
+  async function both(files: BootFiles, { algorithm, format, extra }: Variant, { entryId, cmdline = [] }: Options) {
     const base = join(work, `${count++}`);
     const { reference } = bootLayout(join(base, "layout"), "t", files);
     const [theirs, ours] = [join(base, "theirs"), join(base, "ours")];
     for (const root of [theirs, ours]) {
       const path = join(root, "composefs");
       await Repository.init(path, { algorithm, insecure: true, erofsVersion: format });
+      if (extra !== undefined) {
+        const meta = JSON.parse(readFileSync(join(path, "meta.json"), "utf8")) as object;
+        writeFileSync(join(path, "meta.json"), JSON.stringify({ ...meta, erofs_formats: { default: format, extra } }));
+      }
       await using repository = await Repository.open(path, { write: true, durability: "none" });
       await pull(repository, reference, { tag: "t" });
     }
@@ -143,6 +149,19 @@ describeWithPeers(["cfsctl"], "prepare-boot", () => {
       expect(peer.status).not.toBe(0);
       expect(prepared).toBeInstanceOf(Error);
     }
+  });
+
+  test("fixes: with two formats, the spelling is that of the image; format 0 is like format 1", async () => {
+    const algorithm = "sha256";
+    const two = await both(KERNEL_ROOT, { algorithm, format: 1, extra: [2] }, {});
+    const { digest, argument } = two.prepared as { digest: string; argument: string };
+    const entry = "boot/loader/entries/6.1.0.conf";
+    expect(readFileSync(join(two.theirs, entry), "utf8")).toContain(`options composefs=?${digest}\n`);
+    expect(argument).toBe(`composefs.digest=?v1-sha256-12:${digest}`);
+    expect(readFileSync(join(two.ours, entry), "utf8")).toContain(`options ${argument}\n`);
+    const zero = await both(KERNEL_ROOT, { algorithm, format: 0 }, {});
+    expect(zero.peer.status).not.toBe(0);
+    expect((zero.prepared as { argument: string }).argument).toMatch(/^composefs\.digest=\?v1-/);
   });
 
   // The fixes: what cfsctl does here is wrong, and stays so in 0.9.

@@ -129,8 +129,13 @@ test("a second time everything is kept; a damaged kernel is replaced", async () 
   await prepare(root);
   const before = filesBelow(join(root, "boot"));
   writeFileSync(join(root, "boot/6.1.0/initramfs.img"), "damaged");
-  const again = await prepare(root);
-  expect(again.results.map(({ result }) => result)).toEqual(["kept", "written", "written"]);
+  const warnings: string[] = [];
+  const onProgress: PrepareBootOptions["onProgress"] = (event) => {
+    if (event.type === "warning") warnings.push(event.message);
+  };
+  const again = await prepare(root, { onProgress });
+  expect(warnings).toEqual([expect.stringContaining("6.1.0/initramfs.img was another file before")]);
+  expect(again.results.map(({ result }) => result)).toEqual(["kept", "replaced", "replaced"]);
   expect(filesBelow(join(root, "boot"))).toEqual(before);
 });
 
