@@ -120,8 +120,7 @@ describe("goldens of entry sets", () => {
   });
 
   test("every operation has its suite", () => {
-    const ops = new Set(cases.map(({ op }) => op));
-    expect([...ops].sort()).toEqual(["activate", "rollback", "write"]);
+    expect(new Set(cases.map(({ op }) => op))).toEqual(new Set(["activate", "rollback", "write"]));
   });
 });
 
