@@ -56,8 +56,6 @@ export type { LayerInfo } from "./oci/layer-info.ts";
 export { layerDump, layerInfo, layerTar } from "./oci/layer-info.ts";
 export type { ListedImage } from "./oci/list.ts";
 export { listImages } from "./oci/list.ts";
-export type { BootStep } from "./boot/steps.ts";
-export type { StepResult } from "./boot/carry-out.ts";
 export type { PrepareBootOptions, PreparedBoot } from "./oci/prepare-boot.ts";
 export { prepareBoot } from "./oci/prepare-boot.ts";
 export type { OciMountOptions } from "./oci/mount.ts";
@@ -137,8 +135,52 @@ export type { BootableDirectoryOptions, TreeTransform } from "./boot/boot-direct
 export { bootableDirectory, repositoryBodies } from "./boot/boot-directory.ts";
 export type { BootableOptions, BootableTree } from "./boot/bootable-transform.ts";
 export { bootableTransform } from "./boot/bootable-transform.ts";
-export type { ArgumentToRender } from "./boot/composefs-argument.ts";
-export { renderComposefsArgument } from "./boot/composefs-argument.ts";
+export type { CommandLineEdit, Parameter } from "./boot/command-line.ts";
+export {
+  addOrModifyParameter,
+  addParameter,
+  equalCommandLines,
+  extendCommandLine,
+  findParameter,
+  parseParameters,
+  removeExactParameter,
+  removeParameter,
+  sameForSoftReboot,
+  splitCommandLine,
+} from "./boot/command-line.ts";
+export type {
+  ArgumentToRender,
+  ComposefsArgument,
+  ListedArgument,
+  TolerantArgument,
+} from "./boot/composefs-argument.ts";
+export {
+  checkUkiDigest,
+  findComposefsArgument,
+  listComposefsArguments,
+  readComposefsArgument,
+  renderComposefsArgument,
+  setComposefsArgument,
+} from "./boot/composefs-argument.ts";
+export type { KargsFile } from "./boot/kargs-d.ts";
+export { imageKargs, updateKargs } from "./boot/kargs-d.ts";
+export type { BootEntry, EntryTarget } from "./boot/entry/bls.ts";
+export { entryArtifact, entryDigest, parseBootEntry, writeBootEntry } from "./boot/entry/bls.ts";
+export type { GrubEntry } from "./boot/entry/grub-config.ts";
+export { newGrubEntry, parseGrubConfig, writeGrubConfig } from "./boot/entry/grub-config.ts";
+export type { Artifact } from "./boot/entry/identity.ts";
+export type { BootLoader, MenuItem } from "./boot/entry/order.ts";
+export { sortMenu } from "./boot/entry/order.ts";
+export { compareVersions } from "./boot/entry/version.ts";
+export type { OpenBootFile, OpenFile, StepResult } from "./boot/carry-out.ts";
+export { carryOut } from "./boot/carry-out.ts";
+export type { PrepareOptions, UkiCheck } from "./boot/prepare.ts";
+export { chooseBootResource, planPrepareBoot } from "./boot/prepare.ts";
+export type { ImageFile } from "./boot/repository-files.ts";
+export { openImageFile } from "./boot/repository-files.ts";
+export type { BootStep, BootVolumeName } from "./boot/steps.ts";
+export type { BootVolume, VolumeEntry } from "./boot/volume.ts";
+export { DirectoryVolume } from "./boot/volume.ts";
 export type { LabelCause, LabelDifference } from "./boot/selinux/lint.ts";
 export { lintLabels } from "./boot/selinux/lint.ts";
 export type { Rule as LabelRule } from "./boot/selinux/matcher.ts";

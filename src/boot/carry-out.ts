@@ -102,7 +102,7 @@ async function copy(
   using source = open(step.file);
   const { size } = source;
   const id = displayBytes(step.file.path);
-  onProgress?.({ type: "start", id, kind: "files", label: step.path, total: size });
+  onProgress?.({ type: "start", id, kind: "copy", label: step.path, total: size });
   const known = await existingCopy(volume, step.path, source, signal);
   if (known !== undefined) {
     onProgress?.({ type: "done", id, skipped: true });

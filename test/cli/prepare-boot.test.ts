@@ -47,6 +47,7 @@ it("says what it would do, does it, and keeps it", async () => {
   expect(existsSync(boot)).toBe(false);
   const done = await run(...words);
   expect(done.status, done.stderr).toBe(0);
+  expect(done.stderr).toContain("6.1.0/vmlinuz: 2.86 MiB in ");
   expect(done.stdout).toBe(
     [
       `image    ${planned.image}`,
