@@ -119,7 +119,7 @@ describe("seal", () => {
   });
 
   it.each<[string, string[], string]>([
-    ["an image that is not there", ["oci:/nonexistent:v1", "oci:OUT"], "/nonexistent"],
+    ["an image that is not there", ["oci:/dev/null/missing:v1", "oci:OUT"], "/dev/null/missing"],
     ["an output that is something else", ["SOURCE", `oci:${work}`], "no OCI layout"],
     ["another transport for the output", ["SOURCE", "docker://x/y"], "skopeo copy"],
     [

@@ -218,12 +218,12 @@ else {
       const directory = place();
       const { reference } = sealableLayout(place());
       const sign = {
-        text: `${peer("sbsign")} --key /nonexistent --cert /nonexistent --output {out} {in}`,
+        text: `${peer("sbsign")} --key /dev/null/missing --cert /dev/null/missing --output {out} {in}`,
         shell: false,
       };
       await expect(
         sealImage({ kind: "reference", reference }, { kind: "layout", directory, tag: "s" }, { ...options, sign }),
-      ).rejects.toThrow("/nonexistent");
+      ).rejects.toThrow("/dev/null/missing");
       expect(readdirSync(work)).not.toContain(directory.slice(work.length + 1));
     });
   });

@@ -73,7 +73,9 @@ describe("a UKI out of files", () => {
     const before = readdirSync(work).toSorted();
     const sign = { text: "false {in}", shell: false };
     await expect(buildUki(path, { stub, kernel }, { sign })).rejects.toThrow("status 1");
-    await expect(buildUki(path, { stub: kernel, kernel, initramfs: ["/nonexistent"] })).rejects.toThrow("/nonexistent");
+    await expect(buildUki(path, { stub: kernel, kernel, initramfs: ["/dev/null/missing"] })).rejects.toThrow(
+      "/dev/null/missing",
+    );
     await expect(buildUki(path, { stub, kernel }, { signal: AbortSignal.abort() })).rejects.toMatchObject({
       code: "aborted",
     });

@@ -332,7 +332,12 @@ describe("what cannot be sealed", () => {
       { path: "usr/lib/bootc/kargs.d/99.toml", line: expect.any(Number) },
     ],
     ["a stub that is none", {}, { stub: "/dev/null" }, { code: "invalid" }],
-    ["a kernel that is missing", {}, { kernel: "/nonexistent", kernelVersion: "1" }, { code: "not-found" }],
+    [
+      "a kernel that is missing",
+      {},
+      { kernel: join(work, "missing"), initramfs: [stub], kernelVersion: "1" },
+      { code: "not-found", path: join(work, "missing") },
+    ],
     ["a kernel without a version", {}, { kernel: stub }, { code: "usage" }],
     ["an addon of an impossible name", {}, { addons: [{ name: "a/b", commandLine: "x" }] }, { code: "usage" }],
     ["an addon that names an image", {}, { addons: [{ name: "a", commandLine: "composefs=x" }] }, { code: "usage" }],
@@ -342,7 +347,7 @@ describe("what cannot be sealed", () => {
       { addons: [{ name: "a", commandLine: "x" }], addonStub: undefined },
       { code: "not-found", hint: expect.stringContaining("--addon-stub") },
     ],
-    ["a version with a slash", {}, { kernel: "/nonexistent", kernelVersion: "../x" }, { reason: "invalid-name" }],
+    ["a version with a slash", {}, { kernel: "/dev/null/missing", kernelVersion: "../x" }, { reason: "invalid-name" }],
   ])("%s", async (_, image, options, expected) => {
     const folder = place();
     const { reference } = sealableLayout(folder, image);
