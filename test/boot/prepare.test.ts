@@ -25,6 +25,7 @@ import type { BootStep } from "../../src/boot/steps.ts";
 import { ukiCommandLine } from "../../src/boot/uki.ts";
 import { DirectoryVolume } from "../../src/boot/volume.ts";
 import { type BootTreeEntry, bootTree } from "../fixtures/boot-tree.ts";
+import { type Loss, MemoryVolume, PowerLoss } from "../fixtures/memory-volume.ts";
 import { bootCases } from "./boot-goldens.ts";
 
 let root = "";
@@ -185,6 +186,38 @@ describe("planning", () => {
     expect(steps).toMatchObject([{ path: "s/e/k" }, { path: "s/loader/entries/e.conf" }]);
     expect(steps.at(-1)).toMatchObject({ text: `linux \t /s/e/k\noptions  a ${argument}\n` });
   });
+});
+
+test("a loss of power at any change: every entry names whole files, and the older one stays as it was", async () => {
+  const old = {
+    "old/vmlinuz": "OLD KERNEL",
+    "old/initramfs.img": "OLD INITRD",
+    "loader/entries/old.conf": "version 1\nlinux /old/vmlinuz\ninitrd /old/initramfs.img\n",
+  };
+  const steps = await planOf(KERNEL, { entryId: "new" });
+  const whole = new MemoryVolume(old, { exchange: false });
+  await carryOut({ boot: whole }, steps, { open });
+  const bodies = { ...old, "new/vmlinuz": "KERNEL", "new/initramfs.img": "INITRD" } as Record<string, string>;
+  let entries = 0;
+  for (const loss of ["lose", "keep"] satisfies Loss[])
+    for (let cut = 0; cut < whole.changes; cut++) {
+      const volume = new MemoryVolume(old, { exchange: false });
+      volume.cutAt(cut);
+      await expect(carryOut({ boot: volume }, steps, { open })).rejects.toThrow(PowerLoss);
+      const rebooted = volume.reboot(loss);
+      const there = rebooted.files();
+      const where = `${loss}, before change ${cut}: ${volume.log.at(-1)}`;
+      expect(there, where).toMatchObject(old);
+      for (const [path, text] of Object.entries(there)) {
+        if (!path.endsWith(".conf")) continue;
+        entries++;
+        for (const [, named = ""] of text.matchAll(/^(?:linux|initrd) \/(.*)$/gm))
+          expect(there[named], where).toBe(bodies[named]);
+      }
+      await carryOut({ boot: rebooted }, steps, { open });
+      expect(rebooted.files(), where).toMatchObject(whole.files());
+    }
+  expect(entries).toBeGreaterThan(2 * whole.changes);
 });
 
 describe("carrying out", () => {
