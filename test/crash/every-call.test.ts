@@ -1,4 +1,5 @@
-// kill -9 between every two system calls that change the repository: of `init`, a pull, `tag`, `untag` and `gc` on small images.
+// kill -9 between every two system calls that change the repository: of `init`, a pull, `tag`, `untag`, `gc`, `create-image` and
+// `import-image` on small images.
 // After each cut the repository opens, nothing reachable is damaged, gc works, and the same command again ends where an
 // undisturbed one does. Of a larger pull with several threads random cuts are tried.
 //
@@ -46,7 +47,9 @@ describeWithPeers(["strace"], "kill -9 before every call that changes the reposi
     if (job === undefined) throw new Error(`there is no job ${name}`);
     const undisturbed = join(setup.folder, "undisturbed");
     copyFolder(job.from, undisturbed);
-    const calls = (await recordCalls(undisturbed, job.args(join(undisturbed, "repository")))).filter(isMutation);
+    const calls = (await recordCalls(undisturbed, job.args(join(undisturbed, "repository")), job.input)).filter(
+      isMutation,
+    );
     const goal = listing(join(undisturbed, "repository"));
     await expectSound(join(undisturbed, "repository"), "undisturbed");
     rmSync(undisturbed, { recursive: true });
@@ -62,7 +65,7 @@ describeWithPeers(["strace"], "kill -9 before every call that changes the reposi
       const place = join(setup.folder, `${name}-${index}`);
       const repository = join(place, "repository");
       copyFolder(job.from, place);
-      if (await runUntil({ name: call, count, threads: "main" }, job.args(repository))) {
+      if (await runUntil({ name: call, count, threads: "main" }, job.args(repository), job.input)) {
         stopped++;
         states.add(
           listing(repository)

@@ -52,7 +52,7 @@ describe("faults of the operating system", () => {
     it.each(JOB_NAMES)("in %s", async (name) => {
       const job = jobOf(name);
       const { place, repository } = copyOf(name);
-      const calls = (await recordCalls(place, job.args(repository))).filter(isMutation);
+      const calls = (await recordCalls(place, job.args(repository), job.input)).filter(isMutation);
       const goal = listing(repository);
       rmSync(place, { recursive: true });
       // Where an error is no obstacle: fs-verity is optional here, and what is tried first may be missing.
@@ -65,7 +65,7 @@ describe("faults of the operating system", () => {
           if (error === "ENOSPC" && /unlink|rmdir|ioctl|sync/.test(call.name)) continue;
           const where = `${name}, ${error} of ${call.name} number ${call.count} (recorded as ${call.args.slice(0, 200)})`;
           const { place: damaged, repository: target } = copyOf(name);
-          const { result, hit } = await runWithError(call, error, damaged, job.args(target));
+          const { result, hit } = await runWithError(call, error, damaged, job.args(target), job.input);
           if (!hit) {
             // Some other file of the process: what it makes of that is not the matter here.
           } else if (result.status === 0) {

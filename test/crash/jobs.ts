@@ -1,10 +1,12 @@
 // The commands that the crash tests interrupt: what each starts from and how it is done again.
 
-import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "vitest";
+import { objectPath } from "../../src/bytes/algorithm.ts";
 import { tagImage, untagImage } from "../../src/oci/tags.ts";
 import { createImage } from "../../src/repository/create-image.ts";
+import { importImage } from "../../src/repository/import-image.ts";
 import { initRepository } from "../../src/repository/init.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import { composefsOutput } from "../fixtures/composefs.ts";
@@ -18,6 +20,8 @@ export interface Job {
   /** Folder to start from; empty when the job makes the repository. */
   from: string;
   args: (repository: string) => string[];
+  /** File that the command reads as its stdin. */
+  input?: string;
   /** The same again, by the library; harmless when it was done already. */
   again: (repository: string) => Promise<void>;
   /** Whether the command promises that its result outlasts a power failure. */
@@ -32,7 +36,17 @@ export interface Jobs extends Disposable {
 }
 
 /** Every job. */
-export const JOB_NAMES = ["init", "pull", "second pull", "tag", "moving tag", "untag", "gc", "create-image"] as const;
+export const JOB_NAMES = [
+  "init",
+  "pull",
+  "second pull",
+  "tag",
+  "moving tag",
+  "untag",
+  "gc",
+  "create-image",
+  "import-image",
+] as const;
 export type JobName = (typeof JOB_NAMES)[number];
 
 async function opened(path: string, action: (repository: Repository) => Promise<unknown>): Promise<void> {
@@ -77,6 +91,16 @@ export function crashJobs(): Jobs {
     mkdirSync(join(tree, "usr"));
     for (const name of ["a", "b"]) writeFileSync(join(tree, "usr", name), name.repeat(5000));
     writeFileSync(join(tree, "usr/inline"), "a few bytes");
+
+    // The image of that tree, made elsewhere, for a repository that has its objects, as those of another image.
+    const elsewhere = newRepository(join(folder, "elsewhere"));
+    const [, imageId = ""] = composefsOutput(["--repo", elsewhere, "create-image", tree, "one"]).trim().split(":");
+    const image = join(folder, "image.erofs");
+    cpSync(join(elsewhere, "objects", objectPath(imageId)), image);
+    const larger = place("larger-tree", tree);
+    writeFileSync(join(larger, "usr/c"), "c".repeat(5000));
+    const withObjects = place("with-objects", empty);
+    composefsOutput(["--repo", repositoryIn(withObjects), "create-image", larger, "trees/larger"]);
 
     const tagAgain = (name: string) => (path: string) =>
       opened(path, (repository) => tagImage(repository, one.manifestDigest, name));
@@ -145,6 +169,16 @@ export function crashJobs(): Jobs {
           from: withOne,
           args: (repository) => ["--repo", repository, "create-image", tree, "trees/one"],
           again: (path) => opened(path, (repository) => createImage(repository, tree, { name: "trees/one" })),
+          durable: true,
+        },
+      ],
+      [
+        "import-image",
+        {
+          from: withObjects,
+          args: (repository) => ["--repo", repository, "import-image", "imported/one"],
+          input: image,
+          again: (path) => opened(path, (repository) => importImage(repository, "imported/one", [readFileSync(image)])),
           durable: true,
         },
       ],

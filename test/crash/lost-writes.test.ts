@@ -47,7 +47,7 @@ describeWithPeers(["strace"], "writes lost after the last barrier", () => {
     const random = seededRandom(seed);
     const recorded = join(setup.folder, "recorded");
     copyFolder(job.from, recorded);
-    const calls = await recordCalls(recorded, job.args(join(recorded, "repository")));
+    const calls = await recordCalls(recorded, job.args(join(recorded, "repository")), job.input);
     const history = changesOf(calls.filter(isMutation));
     const goal = listing(join(recorded, "repository"));
     rmSync(recorded, { recursive: true });

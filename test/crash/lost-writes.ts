@@ -10,7 +10,7 @@
 
 import { cpSync, existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmdirSync } from "node:fs";
 import { lstatSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import type { RecordedCall } from "./strace.ts";
 
 /** Which of the changes that are not durable survive. */
@@ -81,10 +81,13 @@ export function changesOf(calls: readonly RecordedCall[]): History {
         add({ kind: "symlink", target: first, path: second });
         break;
       case "unlink":
-      case "unlinkat":
-        files.delete(first);
-        add({ kind: args.includes("AT_REMOVEDIR") ? "rmdir" : "unlink", path: first });
+      case "unlinkat": {
+        // Relative to an open directory, or whole.
+        const path = resolve(descriptorPath(args), first);
+        files.delete(path);
+        add({ kind: args.includes("AT_REMOVEDIR") ? "rmdir" : "unlink", path });
         break;
+      }
       case "mkdir":
       case "mkdirat":
         add({ kind: "mkdir", path: first });

@@ -2,7 +2,7 @@
 // right before one of them, which is right after the one before. Follows all threads.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { COMPOSEFS_MAIN, type ComposefsResult } from "../fixtures/composefs.ts";
@@ -61,24 +61,34 @@ export interface Cut {
   threads: "main" | "each";
 }
 
-async function run(straceArgs: readonly string[], args: readonly string[]): Promise<ComposefsResult> {
+async function run(
+  straceArgs: readonly string[],
+  args: readonly string[],
+  input: string | undefined,
+): Promise<ComposefsResult> {
+  const stdin = input === undefined ? undefined : openSync(input, "r");
   const child = spawn(peer("strace"), [...straceArgs, process.execPath, COMPOSEFS_MAIN, ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: [stdin ?? "ignore", "pipe", "pipe"],
     timeout: 120_000,
     killSignal: "SIGTERM",
   });
+  if (stdin !== undefined) closeSync(stdin);
   let stdout = "";
   let stderr = "";
-  child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString("utf8")));
-  child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString("utf8")));
+  child.stdout?.on("data", (chunk: Buffer) => (stdout += chunk.toString("utf8")));
+  child.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString("utf8")));
   return new Promise((resolve, reject) => {
     child.once("error", reject);
     child.once("close", (status, signal) => resolve({ status, signal, stdout, stderr }));
   });
 }
 
-/** Runs `composefs ARGS` to its end; answers the calls that name a path below `directory`, in the order they ended. */
-export async function recordCalls(directory: string, args: readonly string[]): Promise<RecordedCall[]> {
+/**
+ * Runs `composefs ARGS` to its end; answers the calls that name a path below `directory`, in the order they ended.
+ *
+ * @param input file that is its stdin, as for the other functions here
+ */
+export async function recordCalls(directory: string, args: readonly string[], input?: string): Promise<RecordedCall[]> {
   const folder = mkdtempSync(join(tmpdir(), "composefs-strace-"));
   try {
     const log = join(folder, "log");
@@ -93,7 +103,7 @@ export async function recordCalls(directory: string, args: readonly string[]): P
       "-e",
       `trace=${MUTATING.join(",")}`,
     ];
-    const result = await run([...options, "-o", log], args);
+    const result = await run([...options, "-o", log], args, input);
     if (result.status !== 0) throw new Error(`composefs ${args.join(" ")} under strace: ${result.stderr}`);
     // Of a write only the descriptor counts: what is printed for people names the directory, too.
     const place = ({ name, args: printed }: RecordedCall) => (/write/.test(name) ? printed.split(">")[0] : printed);
@@ -148,12 +158,12 @@ export function isMutation({ name, args, result }: RecordedCall): boolean {
 }
 
 /** Runs `composefs ARGS` and kills it with SIGKILL at the cut; answers whether it came that far. */
-export async function runUntil(cut: Cut, args: readonly string[]): Promise<boolean> {
+export async function runUntil(cut: Cut, args: readonly string[], input?: string): Promise<boolean> {
   const inject = `inject=${cut.name}:signal=SIGKILL:when=${cut.count}`;
   const options = ["-o", "/dev/null", "-e", "signal=none", "-e", `trace=${cut.name}`, "-e", inject];
   // Without --seccomp-bpf: under it strace 6.1 injects no signals.
   const follow = cut.threads === "each" ? ["-f"] : [];
-  const { status, signal, stderr } = await run([...follow, ...options], args);
+  const { status, signal, stderr } = await run([...follow, ...options], args, input);
   if (signal === "SIGKILL") return true;
   if (status !== 0)
     throw new Error(`composefs ${args.join(" ")}, cut at ${cut.name} ${cut.count}: ${status} ${stderr}`);
@@ -169,13 +179,14 @@ export async function runWithError(
   error: string,
   directory: string,
   args: readonly string[],
+  input?: string,
 ): Promise<{ result: ComposefsResult; hit: boolean }> {
   const folder = mkdtempSync(join(tmpdir(), "composefs-strace-"));
   try {
     const log = join(folder, "log");
     const inject = `inject=${call.name}:error=${error}:when=${call.count}`;
     const options = ["-o", log, "-y", "-e", "signal=none", "-e", `trace=${call.name}`, "-e", inject];
-    const result = await run(options, args);
+    const result = await run(options, args, input);
     const failed = readFileSync(log, "latin1")
       .split("\n")
       .find((line) => line.includes("(INJECTED)"));
@@ -188,5 +199,9 @@ export async function runWithError(
 /** Runs `composefs ARGS`; no read of that file succeeds, in any thread. */
 export function runWithUnreadable(file: string, args: readonly string[]): Promise<ComposefsResult> {
   const reads = "read,pread64,readv,?preadv,mmap";
-  return run(["-f", "-o", "/dev/null", "-P", file, "-e", `trace=${reads}`, "-e", `inject=${reads}:error=EIO`], args);
+  return run(
+    ["-f", "-o", "/dev/null", "-P", file, "-e", `trace=${reads}`, "-e", `inject=${reads}:error=EIO`],
+    args,
+    undefined,
+  );
 }
