@@ -37,6 +37,7 @@ export async function sealImage(
   options: SealOptions = {},
 ): Promise<SealResult> {
   await checkOutput(output);
+  const stays = source.kind === "stored" && output.kind === "tag" && source.repository === output.repository;
   return withWork(source, options, async (work) => {
     const made: MadePe[] = [];
     for (const [index, { pe, path }] of work.files.entries()) {
@@ -45,7 +46,7 @@ export async function sealImage(
     const [uki] = made as [MadePe];
     const files = made.map(({ path }) => openFileSource(path));
     try {
-      const image = await checkedImage(work, files, options);
+      const image = await checkedImage(work, files, stays, options);
       await writeSealed(image, output, work.plan, options);
       return {
         ...work.plan,
@@ -71,7 +72,12 @@ export async function planSeal(source: SealSource, options: SealOptions = {}): P
 }
 
 /** The image with the files in it; refused when they changed the digest, or when the UKI names another one. */
-async function checkedImage(work: Work, files: readonly FileSource[], options: SealOptions): Promise<SealedImage> {
+async function checkedImage(
+  work: Work,
+  files: readonly FileSource[],
+  stays: boolean,
+  options: SealOptions,
+): Promise<SealedImage> {
   const { base, plan, readFile } = work;
   const { signal } = options;
   const { algorithm, version } = plan;
@@ -92,7 +98,7 @@ async function checkedImage(work: Work, files: readonly FileSource[], options: S
     });
   }
   throwIfAborted(signal);
-  return makeSealedImage(base, entries, ids, signal);
+  return makeSealedImage(base, entries, ids, stays, signal);
 }
 
 /** An entry as if it had been imported. */

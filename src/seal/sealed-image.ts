@@ -20,13 +20,16 @@ export interface SealedImage extends ImageSource {
  * Makes documents and layer.
  *
  * @param entries of the new layer; their contents are read twice, now and by whoever reads the layer
+ * @param stays the image stays in its repository: its layers are described as they were when it came, and nobody reads them
  */
 export async function makeSealedImage(
   base: Base,
   entries: readonly NewTarEntry[],
   ids: SealIds,
+  stays: boolean,
   signal?: AbortSignal,
 ): Promise<SealedImage> {
+  const layers = stays ? base.manifest.value.layers : base.layers;
   const hasher = await digestHasher(contentDigest(new Uint8Array()));
   let size = 0;
   for await (const chunk of tarStream(entries, signal)) {
@@ -35,7 +38,7 @@ export async function makeSealedImage(
   }
   const layer: Descriptor = { mediaType: MEDIA_TYPE.ociLayer, digest: `sha256:${hasher.digest("hex")}`, size };
   const config = sealedConfig(base.image.config.bytes, layer.digest, ids);
-  const manifest = sealedManifest(base.manifest.bytes, config, layer, ids, base.layers);
+  const manifest = sealedManifest(base.manifest.bytes, config, layer, ids, stays ? undefined : layers);
   const described: Descriptor = {
     mediaType: MEDIA_TYPE.ociConfig,
     digest: config.digest,
@@ -51,7 +54,7 @@ export async function makeSealedImage(
     manifest,
     config,
     ids,
-    blobs: [described, ...base.layers, layer],
+    blobs: [described, ...layers, layer],
     resolve: async () => resolved,
     blob: (descriptor) => {
       if (descriptor.digest === config.digest) return once(config.bytes);

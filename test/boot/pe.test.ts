@@ -5,9 +5,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { findComposefsArgument } from "../../src/boot/composefs-argument.ts";
 import { openFileSource } from "../../src/boot/file-source.ts";
 import { bytesSource, PeFile, type PeSource } from "../../src/boot/pe.ts";
-import { ukiBootDigest, ukiCommandLine, ukiLabel } from "../../src/boot/uki.ts";
+import { ukiBootDigest, ukiCommandLine, ukiLabel, untilNul } from "../../src/boot/uki.ts";
 import { extractUki } from "../../src/boot/uki-extract.ts";
 import { ComposefsError } from "../../src/error.ts";
 import { goldensDir } from "../goldens-dir.ts";
@@ -21,6 +22,7 @@ interface Case {
   readonly cmdline: OrError<string>;
   readonly label: OrError<string>;
   readonly boot_digest?: string;
+  readonly karg_sha256?: { readonly digest: string; readonly insecure: boolean } | null;
 }
 
 const folder = goldensDir("boot");
@@ -72,6 +74,10 @@ describe("recorded PE files", () => {
       const digest = await (async () => ukiBootDigest(open()))().catch((error: unknown) => failure(error));
       if (expected.boot_digest === undefined) expect(digest).toMatchObject({ error: expect.stringMatching(/^uki-/) });
       else expect(digest).toBe(expected.boot_digest);
+      if (expected.karg_sha256 === undefined) return;
+      const found = findComposefsArgument(untilNul(ukiCommandLine(open())), "sha256");
+      if (expected.karg_sha256 === null) expect(found).toBeUndefined();
+      else expect(found).toMatchObject(expected.karg_sha256);
     });
   }
 });

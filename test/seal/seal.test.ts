@@ -188,6 +188,11 @@ describe("a sealed image", () => {
       { ...defaults, ukiPath: "/boot/EFI/Linux/b.efi", replace: true },
     );
     expect(second).toMatchObject({ bootId, replaced: [`/boot/EFI/Linux/${KERNEL_VERSION}.efi`] });
+    // Layers that stay where they are keep their descriptors: what came as gzip is still known by that digest.
+    const layersOf = async (name: string) =>
+      (JSON.parse((await inspectImage(repository, name)).manifest) as { layers: object[] }).layers;
+    expect((await layersOf("again")).slice(0, 2)).toEqual(await layersOf("sealed"));
+    expect((await layersOf("sealed"))[0]).toMatchObject({ mediaType: expect.stringMatching(/gzip$/) });
     const written = await sealImage(again, into(place(), "x"), defaults);
     expect(written.bootId).toBe(bootId);
   });
