@@ -53,8 +53,8 @@ function make(golden: GoldenTree): { path: string; complete: boolean } {
 
 // Without root, owners cannot be told apart.
 function comparable(tree: GoldenTree): GoldenTree {
-  const plain = ({ u: _, g: __, ...node }: GoldenNode): GoldenNode => node;
-  return owners ? tree : Object.fromEntries(Object.entries(tree).map(([path, node]) => [path, plain(node)]));
+  if (owners) return tree;
+  return Object.fromEntries(Object.entries(tree).map(([path, node]) => [path, { ...node, u: 0, g: 0 }]));
 }
 
 async function found(path: string): Promise<GoldenTree> {
