@@ -210,3 +210,55 @@ export type { ChosenParts, GivenParts, Part } from "./seal/parts.ts";
 export type { SealAddon, SealOptions, SealPlan, SealResult } from "./seal/options.ts";
 export { planSeal, sealImage } from "./seal/seal.ts";
 export type { SigningCommand } from "./seal/sign.ts";
+export type { JsonValue } from "./deploy/canonical-json.ts";
+export { canonicalJson } from "./deploy/canonical-json.ts";
+export type { DeletePlan } from "./deploy/delete.ts";
+export { planDelete } from "./deploy/delete.ts";
+export type { EtcApplyOptions } from "./deploy/etc-apply.ts";
+export { mergeEtcDirectories } from "./deploy/etc-apply.ts";
+export type { EtcConflict, EtcMerge, EtcMergeOptions, EtcStep, EtcStrategy } from "./deploy/etc-merge.ts";
+export { mergeEtc } from "./deploy/etc-merge.ts";
+export type { DeployGcPlan, PlannedGc } from "./deploy/gc.ts";
+export { planDeployGc } from "./deploy/gc.ts";
+export type {
+  GcFiles,
+  GcOptions as DeployGcOptions,
+  GcRepository,
+  RepositoryContent,
+  StorageImage,
+  StoredManifest,
+} from "./deploy/gc-input.ts";
+export type { GcStep } from "./deploy/gc-steps.ts";
+export { gcSteps } from "./deploy/gc-steps.ts";
+export type { Host, HostEntry, HostStatus, ImageStatus } from "./deploy/host.ts";
+export { hostStatus } from "./deploy/host.ts";
+export type { HostTextOptions } from "./deploy/host-text.ts";
+export { hostText } from "./deploy/host-text.ts";
+export type { HostImage, ImageSignature, ImageTransport } from "./deploy/image-reference.ts";
+export { originReference, parseHostImage, parseSwitchTarget } from "./deploy/image-reference.ts";
+export type { Origin, OriginEntry } from "./deploy/origin.ts";
+export { parseOrigin, withOriginEntries, writeOrigin } from "./deploy/origin.ts";
+export type { RollbackPlan, WrittenMenu } from "./deploy/rollback.ts";
+export { planRollback } from "./deploy/rollback.ts";
+export type {
+  BootFiles,
+  DeployWarning,
+  ImageDocuments,
+  NamedText,
+  StateDirectory,
+  SysrootState,
+  UsrOverlay,
+  WarningCode,
+} from "./deploy/state.ts";
+export type { ReadSysrootOptions, SysrootPaths } from "./deploy/sysroot.ts";
+export { readSysroot } from "./deploy/sysroot.ts";
+export type {
+  BaseOption,
+  Slot,
+  SwitchOptions,
+  UpdateDecision,
+  UpdateTarget,
+  UpgradeOptions,
+} from "./deploy/update.ts";
+export { decideSwitch, decideUpgrade, updateSource } from "./deploy/update.ts";
+export { warningText } from "./deploy/warning-text.ts";

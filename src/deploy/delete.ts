@@ -29,7 +29,7 @@ export function planDelete(state: SysrootState, id: string, force = false): Dele
   const { menu, marker, rollback, rollbackQueued } = readDeployments(state);
   if (menu.syntaxError) throw menu.syntaxError;
   if (id === state.bootedId)
-    throw new ComposefsError("usage", `Cannot delete currently booted deployment ${id}`, {
+    throw new ComposefsError("invalid", `Cannot delete currently booted deployment ${id}`, {
       reason: "E_DELETE_BOOTED",
       digest: id,
       hint: "boot another deployment first",
@@ -39,7 +39,7 @@ export function planDelete(state: SysrootState, id: string, force = false): Dele
   if (active.length === 0 && !staged && !state.state.has(id)) throw deploymentNotFound(id);
   const isLast = active.length > 0 && active.length === menu.active.entries.length;
   if (state.bootedId === undefined && isLast && !force)
-    throw new ComposefsError("usage", `${id} is the only deployment that can boot`, {
+    throw new ComposefsError("invalid", `${id} is the only deployment that can boot`, {
       reason: "E_DELETE_LAST",
       digest: id,
       hint: "install another one first, or use --force",

@@ -15,7 +15,7 @@ const UNFINISHED = "loader/.composefs-staging";
 /** What the staged directory is called while it is removed: a part of a set must never be taken for a set. */
 const DROPPED = "loader/.composefs-dropped";
 /** In the active directory: the exchange is done, and what lies in the staged one is the old set. No boot loader looks at it. */
-const EXCHANGED = ".composefs-exchanged";
+export const EXCHANGED = ".composefs-exchanged";
 
 /** Entries have some hundred bytes; what is larger is none. */
 const ENTRY_LIMIT = 1 << 20;

@@ -1,0 +1,71 @@
+// `composefs deploy status` (docs/spec/deployments.md, section 4.9)
+
+import type { JsonValue, SysrootPaths } from "../../index.ts";
+import type { Command } from "../command.ts";
+import { UsageError } from "../failure.ts";
+
+export const deployStatus: Command = {
+  name: "deploy status",
+  summary: "show the deployments of a sysroot: what it boots, and what else it could boot",
+  description:
+    "Reads boot entries, origin files and the repository of a sysroot that is not running: a directory or a mounted disk. Writes nothing " +
+    "and needs no network. What is damaged in one deployment is a warning on stderr and keeps the others from nothing. The document is " +
+    "the one of bootc, org.containers.bootc/v1. With --verbose also signature, soft reboot and fs-verity.",
+  arguments: [],
+  options: [
+    {
+      name: "sysroot",
+      value: "DIR",
+      description: "the physical root, which holds composefs and state",
+      completes: "directory",
+    },
+    {
+      name: "boot",
+      value: "DIR",
+      description: "the directory that holds loader; boot in the sysroot for grub, else the ESP, when left out",
+      completes: "directory",
+    },
+    { name: "esp", value: "DIR", description: "where the ESP is mounted", completes: "directory" },
+    {
+      name: "bootloader",
+      value: "NAME",
+      choices: ["grub", "grub-cc", "systemd"],
+      description: "told from what is there when left out",
+    },
+    {
+      name: "format",
+      value: "FORMAT",
+      choices: ["humanreadable", "json"],
+      description: "humanreadable on a terminal, else json, when left out",
+    },
+  ],
+  examples: [
+    { line: "deploy status --sysroot /mnt --format humanreadable", says: "for people" },
+    { line: "deploy status --sysroot ./root --bootloader systemd --esp ./esp --json", says: "for scripts" },
+  ],
+  async run({ global, text, out, note, signal, lock }) {
+    const sysroot = text("sysroot");
+    if (sysroot === undefined)
+      throw new UsageError("deploy status needs --sysroot", "name the directory that holds composefs and state");
+    const repository = global.repo ?? `${sysroot}/composefs`;
+    const paths: SysrootPaths = {
+      sysroot,
+      repository,
+      boot: text("boot"),
+      esp: text("esp"),
+      bootloader: text("bootloader") as SysrootPaths["bootloader"],
+    };
+    const { readSysroot } = await import("../../deploy/sysroot.ts");
+    const { hostStatus } = await import("../../deploy/host.ts");
+    const { warningText } = await import("../../deploy/warning-text.ts");
+    const { host, warnings } = hostStatus(await readSysroot(paths, { signal, lock: lock(repository) }));
+    for (const warning of warnings) note(`warning: ${warningText(warning)}`);
+    const isJson = global.json || (text("format") ?? (out.isTerminal ? "humanreadable" : "json")) === "json";
+    if (isJson) {
+      const { canonicalJson } = await import("../../deploy/canonical-json.ts");
+      return out.line(canonicalJson(host as unknown as JsonValue));
+    }
+    const { hostText } = await import("../../deploy/host-text.ts");
+    return out.write(hostText(host, { verbose: global.verbose }));
+  },
+};
