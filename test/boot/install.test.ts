@@ -22,6 +22,7 @@ import {
 } from "../../src/boot/install/deployment.ts";
 import {
   entryVolume,
+  type KernelInstallOptions,
   planEntryRollback,
   planFinalize,
   planGrubRollback,
@@ -291,6 +292,47 @@ describe("refused", () => {
     expect(() => planUkiUpgrade({ loader: "grub", deployment, uki, booted: "b" })).toThrow(
       expect.objectContaining({ code: "not-found" }),
     );
+  });
+
+  test("a UKI of another image", () => {
+    const digest = "ab".repeat(64);
+    const options = { loader: "systemd" as const, deployment: { ...deployment, digest }, uki };
+    expect(planUkiInstall({ ...options, commandLine: `rw composefs=?${digest}` }).length).toBe(3);
+    const other = { ...options, commandLine: `composefs=${"cd".repeat(64)}` };
+    expect(() => planUkiInstall(other)).toThrow(expect.objectContaining({ reason: "uki-digest-mismatch" }));
+    expect(() => planUkiUpgrade({ ...other, booted: "b" })).toThrow(
+      expect.objectContaining({ reason: "uki-digest-mismatch" }),
+    );
+  });
+
+  test("arguments that name another image, or swallow the one of this", () => {
+    const kernel = { kind: "bls" as const, vmlinuz: bootFile("/k", "K"), initrd: bootFile("/i", "I") };
+    const install = (more: Partial<KernelInstallOptions>) =>
+      planKernelInstall({ loader: "grub", deployment, kernel, rootArguments: ["rw"], ...more });
+    expect(install({}).length).toBe(3);
+    for (const more of [
+      { userArguments: ["composefs=x"] },
+      { imageKargs: '"composefs.digest=x"' },
+      { userArguments: ['a="b'] },
+    ])
+      expect(() => install(more)).toThrow(expect.objectContaining({ code: "invalid" }));
+    const upgrade = (options: string) => {
+      const text = `version 1\nlinux /d/vmlinuz\noptions ${options}\n`;
+      const menu = readMenu("grub", [{ name: "a.conf", text }]);
+      return planKernelUpgrade({
+        loader: "grub",
+        deployment,
+        kernel,
+        menu,
+        booted: "b",
+        bootDigest: "",
+        kernelDirectories: new Map(),
+      });
+    };
+    expect(upgrade("composefs=b composefs.digest=v1:c rw").length).toBe(3);
+    expect(() => upgrade('composefs=b a="')).not.toThrow();
+    expect(() => upgrade('a="b" composefs=b c="d" "')).not.toThrow();
+    expect(() => upgrade("composefs=c")).toThrow(expect.objectContaining({ code: "not-found" }));
   });
 
   test("dropping what is staged leaves the menu alone", async () => {

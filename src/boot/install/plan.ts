@@ -3,11 +3,17 @@
 
 import type { EntryTarget, BootEntry } from "../entry/bls.ts";
 import { extendCommandLine, splitCommandLine } from "../command-line.ts";
-import { renderComposefsArgument, setComposefsArgument } from "../composefs-argument.ts";
+import {
+  checkUkiDigest,
+  isComposefsWord,
+  renderComposefsArgument,
+  setComposefsArgument,
+} from "../composefs-argument.ts";
 import { type GrubEntry, grubEntryDigest, grubEspConfig, newGrubEntry, writeGrubConfig } from "../entry/grub-config.ts";
 import { findDeployment, type Menu, planRollback } from "../entry/menu.ts";
 import { addonPath, kernelDirectoryName, nameEntrySet, ukiPath } from "../entry/names.ts";
 import type { BootLoader } from "../entry/order.ts";
+import { displayBytes } from "../../bytes/byte-string.ts";
 import { ComposefsError } from "../../error.ts";
 import { updateKargs } from "../kargs-d.ts";
 import type { BootStep, BootVolumeName } from "../steps.ts";
@@ -51,7 +57,11 @@ export interface KernelInstallOptions extends KernelPlanOptions {
   readonly bootMountArgument?: string | undefined;
 }
 
-/** The first installation of a deployment with a plain kernel. */
+/**
+ * The first installation of a deployment with a plain kernel.
+ *
+ * @throws ComposefsError `invalid` for arguments that name another image or end inside a quote
+ */
 export function planKernelInstall(options: KernelInstallOptions): BootStep[] {
   const {
     deployment,
@@ -69,11 +79,24 @@ export function planKernelInstall(options: KernelInstallOptions): BootStep[] {
     ...(bootMountArgument === undefined ? [] : [bootMountArgument]),
   ];
   const line = updateKargs(own.reduce(extendCommandLine, ""), "", imageKargs ?? "");
+  checkOptions(line, argument, "the kernel arguments");
   const directory = kernelDirectoryName(deployment.digest);
   return [
     ...kernelSteps(options, directory),
     ...firstEntry(options.loader, kernelEntry(options, directory, line), deployment),
   ];
+}
+
+/** Options must name the image of the deployment and no other one: the initramfs program takes the first. */
+function checkOptions(line: string, argument: string, source: string): void {
+  const fail = (message: string, hint: string) =>
+    new ComposefsError("invalid", `${source}: ${message}`, { path: source, hint });
+  const words = splitCommandLine(line);
+  if (!words.includes(argument))
+    throw fail("a quote is not closed, which swallows what is added", "close it where the arguments come from");
+  const other = words.find((word) => isComposefsWord(word) && word !== argument);
+  if (other !== undefined)
+    throw fail(`${other} names another image`, "leave it away: the argument of the image is added anyway");
 }
 
 /** Options of {@link planKernelUpgrade}. */
@@ -93,22 +116,14 @@ export interface KernelUpgradeOptions extends KernelPlanOptions {
 /**
  * Stages an upgrade: a kernel that is there already is shared, the entry of the running deployment stays as the second one.
  *
- * @throws ComposefsError `not-found` when the running deployment has no entry; `invalid` when its options end inside a quote
+ * @throws ComposefsError `not-found` when the running deployment has no entry; `invalid` when the options end inside a quote or name another image
  */
 export function planKernelUpgrade(options: KernelUpgradeOptions): BootStep[] {
   const { loader, deployment, menu, booted, bootedKargs = "", imageKargs = "", insecure = false } = options;
   const current = findDeployment(menu, booted);
   const argument = renderComposefsArgument({ version: 2, digest: deployment.digest, insecure });
   const line = updateKargs(setComposefsArgument(current.entry.options ?? "", argument), bootedKargs, imageKargs);
-  if (!splitCommandLine(line).includes(argument))
-    throw new ComposefsError(
-      "invalid",
-      `${current.name}: a quote in its options is not closed, which swallows what is added`,
-      {
-        path: current.name,
-        hint: "correct the entry of the running deployment",
-      },
-    );
+  checkOptions(line, argument, current.name);
   const shared = [...options.kernelDirectories]
     .filter(([, digest]) => digest === options.bootDigest)
     .map(([name]) => name)
@@ -169,6 +184,8 @@ export interface UkiPlanOptions {
   readonly uki: DeploymentUki;
   /** `uki` for systemd-boot from 258 on. GRUB knows only `efi`. */
   readonly key?: "efi" | "uki";
+  /** The command line of the UKI: it must name the deployment. Not checked when left out. */
+  readonly commandLine?: string;
 }
 
 /** Options of {@link planUkiInstall}. */
@@ -185,7 +202,7 @@ export interface UkiInstallOptions extends UkiPlanOptions {
  * The first installation of a deployment with a UKI.
  *
  * @throws ComposefsError `usage` for arguments of the user (`cmdline-on-uki`) and for an ESP whose UUID is not known or not fit to be
- *   written
+ *   written; those of `checkUkiDigest`
  */
 export function planUkiInstall(options: UkiInstallOptions): BootStep[] {
   const { loader, deployment, userArguments = [], espUuid, loaderConfExists = false } = options;
@@ -239,7 +256,9 @@ export function planUkiUpgrade(options: UkiUpgradeOptions): BootStep[] {
   return [...steps, { do: "write", on: "boot", path: GRUB_STAGED, text: writeGrubConfig(entries) }];
 }
 
-function ukiSteps({ deployment: { digest }, uki }: UkiPlanOptions): BootStep[] {
+function ukiSteps({ deployment: { digest }, uki, commandLine }: UkiPlanOptions): BootStep[] {
+  if (commandLine !== undefined)
+    checkUkiDigest(commandLine, digest.length === 64 ? "sha256" : "sha512", [digest], displayBytes(uki.uki.path));
   return [
     { do: "copy", on: "esp", path: ukiPath(digest), file: uki.uki },
     ...uki.addons.map(({ name, file }): BootStep => ({ do: "copy", on: "esp", path: addonPath(digest, name), file })),
