@@ -12,7 +12,9 @@ import type { Findings } from "./finding.ts";
 
 /** Objects from which threads pay: starting them costs as much as checking some hundreds. */
 const WORTH_OBJECTS = 1500;
-const BATCH = 256;
+const BATCH = 512;
+/** Batches on their way per thread: as much as is checked while this thread is at something else. */
+const BATCHES = 4;
 
 /** Options of {@link checkObjects}. */
 export interface ObjectsOptions {
@@ -65,14 +67,14 @@ export async function checkObjects(
       ...(workers === undefined ? {} : { size: workers }),
     });
     const source = batches(ids);
-    // Two batches per thread are on their way: no thread waits, and nothing piles up.
+    // Bounded, so that nothing piles up.
     const lane = async () => {
       for (const { count, digests } of source) {
         throwIfAborted(signal);
         take(count, await pool.run<BadObject[]>(digests));
       }
     };
-    await Promise.all(Array.from({ length: 2 * pool.size }, lane));
+    await Promise.all(Array.from({ length: BATCHES * pool.size }, lane));
   }
   onProgress?.({ type: "done", id: "objects" });
   return damaged;
