@@ -74,6 +74,13 @@ async function compare(name, ours, theirs, agree) {
     aim: "≥ 1.0",
   });
   row({
+    case: `${name}, processor time`,
+    ours: `${of(({ a }) => a.cpu).toFixed(2)} s`,
+    peer: `${of(({ b }) => b.cpu).toFixed(2)} s`,
+    result: of(({ a, b }) => b.cpu / a.cpu).toFixed(2),
+    aim: "",
+  });
+  row({
     case: `${name}, memory`,
     ours: mebibytes(of(({ a }) => a.memory)),
     peer: mebibytes(of(({ b }) => b.memory)),
