@@ -19,11 +19,9 @@ const PIECE = 1 << 20;
  */
 export function openStoredFile(repository: Repository, { leaf }: BootFile, signal?: AbortSignal): StoredFile {
   const { content } = leaf;
-  if (content.kind !== "external" || content.digest === undefined) {
-    const bytes =
-      content.kind === "inline" ? content.bytes : new Uint8Array(content.kind === "external" ? content.size : 0);
-    return { ...bytesSource(bytes), [Symbol.dispose]: () => {} };
-  }
+  if (content.kind === "inline") return { ...bytesSource(content.bytes), [Symbol.dispose]: () => {} };
+  if (content.kind !== "external") return { ...bytesSource(new Uint8Array()), [Symbol.dispose]: () => {} };
+  if (content.digest === undefined) return holes(content.size);
   const object = repository.openObject(content.digest);
   const file: StoredFile = {
     size: object.size,
@@ -44,4 +42,10 @@ export function openStoredFile(repository: Repository, { leaf }: BootFile, signa
     object.close();
     throw error;
   }
+}
+
+/** A file without any data, which may claim any size. */
+function holes(size: number): StoredFile {
+  const read = (position: number, length: number) => new Uint8Array(Math.max(0, Math.min(length, size - position)));
+  return { size, read, [Symbol.dispose]: () => {} };
 }

@@ -93,7 +93,13 @@ export async function runSigningCommand(
   const outcome = await new Promise<{ status: number | null; by: NodeJS.Signals | null } | Error>((resolve) => {
     child.on("error", resolve);
     child.on("close", (status, by) => resolve({ status, by }));
+    child.on("exit", (status, by) => {
+      // What a shell has started may live on and keep the pipes open: nobody waits for that after an interruption.
+      if (signal?.aborted) resolve({ status, by });
+    });
   });
+  child.stdout?.destroy();
+  child.stderr?.destroy();
   if (signal?.aborted) throw new ComposefsError("aborted", "interrupted while signing", { cause: signal.reason });
   if (outcome instanceof Error) {
     if ((outcome as NodeJS.ErrnoException).code === "ENOENT") {
