@@ -41,6 +41,12 @@ describe.each(["sha256", "sha512"] as const)("%s", (algorithm) => {
         [`v2-${algorithm}`]: await computeImageId(repository, name, { version: 2 }),
       };
       expect(image.imageId, name).toMatchObject(ids);
+      if (image.bootImageId === undefined) continue;
+      const bootIds = {
+        [`v1-${algorithm}`]: await computeImageId(repository, name, { version: 1, bootable: true }),
+        [`v2-${algorithm}`]: await computeImageId(repository, name, { version: 2, bootable: true }),
+      };
+      expect(image.bootImageId, name).toMatchObject(bootIds);
     }
   });
 });
