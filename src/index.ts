@@ -228,6 +228,7 @@ export type {
   StorageImage,
   StoredManifest,
 } from "./deploy/gc-input.ts";
+export { readBootBinaries, readGcRepository } from "./deploy/gc-read.ts";
 export type { GcStep } from "./deploy/gc-steps.ts";
 export { gcSteps } from "./deploy/gc-steps.ts";
 export type { Host, HostEntry, HostStatus, ImageStatus } from "./deploy/host.ts";
