@@ -113,10 +113,11 @@ async function compressor(compression) {
  * The layout's folder, made if it is not there yet (half a minute). The tag is `bench`.
  *
  * @param compression one of {@link COMPRESSIONS}
+ * @param top an uncompressed layer on top of the others, and what the folder is called with it
  */
-export async function pullLayout(compression) {
+export async function pullLayout(compression, top) {
   const cache = process.env.COMPOSEFS_BENCH_CACHE ?? join(tmpdir(), "composefs-bench");
-  const folder = join(cache, `pull-1-${compression}`);
+  const folder = join(cache, `pull-1-${compression}${top === undefined ? "" : `-${top.name}`}`);
   if (existsSync(join(folder, "index.json"))) return folder;
   const next = random(20);
   const pool = contentPool(next);
@@ -131,6 +132,7 @@ export async function pullLayout(compression) {
     const mediaType = compression === "none" ? MEDIA_TYPE : `${MEDIA_TYPE}+${compression}`;
     layers.push({ diffId: sha256(tar), blob: compress(tar), mediaType });
   }
+  if (top !== undefined) layers.push({ diffId: sha256(top.tar), blob: top.tar, mediaType: MEDIA_TYPE });
   writeLayout(folder, [{ tag: "bench", layers }]);
   return folder;
 }

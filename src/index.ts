@@ -133,7 +133,7 @@ export { checkXattrSpace } from "./tree/xattr-space.ts";
 export type { XattrMode } from "./tree/xattr-filter.ts";
 export type { BootableDirectoryOptions, TreeTransform } from "./boot/boot-directory.ts";
 export { bootableDirectory, repositoryBodies } from "./boot/boot-directory.ts";
-export type { BootableOptions, BootableTree } from "./boot/bootable-transform.ts";
+export type { BootableOptions, BootableTree, EmptiedMtimes } from "./boot/bootable-transform.ts";
 export { bootableTransform } from "./boot/bootable-transform.ts";
 export type { CommandLineEdit, Parameter } from "./boot/command-line.ts";
 export {

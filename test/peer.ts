@@ -28,7 +28,8 @@ export type PeerName =
   | "openssl"
   | "sbsign"
   | "sbverify"
-  | "tar";
+  | "tar"
+  | "python3";
 
 const REMEDIES: Record<PeerName, string> = {
   cfsctl: "cargo install composefs-ctl --version '^0.9' --locked, then put it on PATH or name it in COMPOSEFS_CFSCTL",
@@ -45,6 +46,7 @@ const REMEDIES: Record<PeerName, string> = {
   setfattr: "apt-get install attr",
   mount: "apt-get install mount",
   strace: "apt-get install strace",
+  python3: "apt-get install python3",
   objcopy: "apt-get install binutils",
   objdump: "apt-get install binutils",
   openssl: "apt-get install openssl",

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { ComposefsError } from "../error.ts";
 import type { Repository } from "../repository/repository.ts";
 import type { Directory } from "../tree/node.ts";
-import { type BootableTree, bootableTransform } from "./bootable-transform.ts";
+import { type BootableTree, bootableTransform, type EmptiedMtimes } from "./bootable-transform.ts";
 import { directoryBodies } from "./directory-bodies.ts";
 import type { ReadFile } from "./resource.ts";
 
@@ -17,6 +17,8 @@ export type TreeTransform = (root: Directory) => Promise<void>;
 export interface BootableDirectoryOptions {
   /** The repository into which the files of the directory are being stored; the directory itself is read when left out. */
   readonly repository?: Repository | undefined;
+  /** What /boot and /sysroot take of the time of /usr; `seconds` when left out. */
+  readonly mtimes?: EmptiedMtimes | undefined;
   /** Told what was found. */
   readonly onTransform?: ((result: BootableTree, root: Directory) => void | Promise<void>) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -32,7 +34,7 @@ export interface BootableDirectoryOptions {
  * ```
  */
 export function bootableDirectory(path: string, options: BootableDirectoryOptions = {}): TreeTransform {
-  const { repository, onTransform, signal } = options;
+  const { repository, mtimes, onTransform, signal } = options;
   // The transform would say so too, but only after everything has been read.
   if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true) {
     for (const name of ["usr", "boot", "sysroot"]) checkDirectory(path, name);
@@ -40,7 +42,7 @@ export function bootableDirectory(path: string, options: BootableDirectoryOption
   const readFile = repository === undefined ? directoryBodies(path) : repositoryBodies(repository);
   const mode = repository === undefined ? "directory" : "repository";
   return async (root) => {
-    const result = await bootableTransform(root, { readFile, mode, signal });
+    const result = await bootableTransform(root, { readFile, mode, mtimes, signal });
     await onTransform?.(result, root);
   };
 }

@@ -10,6 +10,12 @@ import { labelWith, stripLabels } from "./selinux/label.ts";
 import { Matcher } from "./selinux/matcher.ts";
 import { loadPolicy, type Policy } from "./selinux/policy.ts";
 
+/**
+ * What the emptied directories take of the time of /usr. `seconds` leaves them their own nanoseconds, which is what the recorded digests
+ * of cfsctl 0.9 depend on; cfsctl 0.9.4 takes the `nanoseconds` too. With whole seconds it makes no difference.
+ */
+export type EmptiedMtimes = "seconds" | "nanoseconds";
+
 /** How to transform. */
 export interface BootableOptions {
   /** Reads the bodies of small files that are not inline: of the policy, and of boot loader entries. */
@@ -19,6 +25,8 @@ export interface BootableOptions {
    * a directory on disk of which only the id is wanted, and follows symbolic links to the policy inside the directory.
    */
   readonly mode?: "repository" | "directory" | undefined;
+  /** `seconds` when left out. */
+  readonly mtimes?: EmptiedMtimes | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -45,15 +53,15 @@ const EMPTIED = ["boot", "sysroot"] as const;
  * ```
  */
 export async function bootableTransform(root: Directory, options: BootableOptions): Promise<BootableTree> {
-  const { readFile, mode = "repository", signal } = options;
+  const { readFile, mode = "repository", mtimes = "seconds", signal } = options;
   const resources = mode === "repository" ? await discoverBootResources(root, readFile) : [];
   const usr = requireDirectory(root, "usr");
   const emptied = EMPTIED.map((name) => requireDirectory(root, name));
   const policy = await loadPolicy(root, readFile, { followLinks: mode === "directory" });
   const matcher = policy === undefined ? undefined : new Matcher(policy.rules);
   for (const directory of emptied) {
-    // Only the seconds: that is what digests depend on.
-    directory.stat = { ...directory.stat, mtimeSec: usr.stat.mtimeSec };
+    const { mtimeSec, mtimeNsec } = usr.stat;
+    directory.stat = { ...directory.stat, mtimeSec, ...(mtimes === "seconds" ? {} : { mtimeNsec }) };
     directory.entries.clear();
   }
   if (policy === undefined || matcher === undefined) stripLabels(root);

@@ -1,6 +1,6 @@
 // Options of the commands that make the boot variant of an image (docs/spec/boot.md, section 2), and what they say.
 
-import type { BootableTree, Directory, LabelDifference, Repository, TreeTransform } from "../index.ts";
+import type { BootableTree, Directory, EmptiedMtimes, LabelDifference, Repository, TreeTransform } from "../index.ts";
 import type { Context, OptionSpec } from "./command.ts";
 import { UsageError } from "./failure.ts";
 
@@ -9,6 +9,19 @@ export const BOOTABLE: OptionSpec = {
   name: "bootable",
   description: "the boot variant: /boot and /sysroot emptied, files labelled by the SELinux policy in the image",
 };
+
+/** `--boot-mtimes` */
+export const BOOT_MTIMES: OptionSpec = {
+  name: "boot-mtimes",
+  value: "PART",
+  choices: ["seconds", "nanoseconds"],
+  description: "what the emptied directories take of the time of /usr: seconds, or as cfsctl 0.9.4 nanoseconds too",
+};
+
+/** What `--boot-mtimes` says. */
+export function bootMtimes({ text }: Context): EmptiedMtimes {
+  return text("boot-mtimes") === "nanoseconds" ? "nanoseconds" : "seconds";
+}
 
 /** `--lint-labels` */
 export const LINT_LABELS: OptionSpec = {
@@ -49,7 +62,12 @@ export async function bootableRun(
     if (lint) run.labelDifferences = policy === undefined ? [] : await differences(context, root, policy);
   };
   const run: BootableRun = {
-    transform: bootableDirectory(path, { repository, onTransform, signal: context.signal }),
+    transform: bootableDirectory(path, {
+      repository,
+      mtimes: bootMtimes(context),
+      onTransform,
+      signal: context.signal,
+    }),
     labelDifferences: undefined,
   };
   return run;

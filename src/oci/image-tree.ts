@@ -3,7 +3,7 @@
 
 import type { ObjectId } from "../bytes/algorithm.ts";
 import { repositoryBodies } from "../boot/boot-directory.ts";
-import { bootableTransform } from "../boot/bootable-transform.ts";
+import { bootableTransform, type EmptiedMtimes } from "../boot/bootable-transform.ts";
 import { ComposefsError } from "../error.ts";
 import type { Repository } from "../repository/repository.ts";
 import type { Directory } from "../tree/node.ts";
@@ -17,6 +17,8 @@ export interface ImageTreeOptions {
   xattrs?: XattrMode | undefined;
   /** Apply the bootable transform, as `oci pull --bootable` does. */
   bootable?: boolean | undefined;
+  /** With `bootable`: what /boot and /sysroot take of the time of /usr; `seconds` when left out. */
+  mtimes?: EmptiedMtimes | undefined;
   /**
    * The expected object id of the config's stream. With it, an image named by its config is trusted as the stream says;
    * without, its layers are verified against their diff_ids.
@@ -39,9 +41,9 @@ export async function imageTree(
   const image = await openImage(repository, name);
   requireContainer(image);
   await checkConfig(repository, image, options);
-  const { xattrs, signal, bootable = false } = options;
+  const { xattrs, signal, mtimes, bootable = false } = options;
   const tree = await buildTree(repository, image.layers, { signal, ...(xattrs === undefined ? {} : { xattrs }) });
-  if (bootable) await bootableTransform(tree, { readFile: repositoryBodies(repository), signal });
+  if (bootable) await bootableTransform(tree, { readFile: repositoryBodies(repository), mtimes, signal });
   return tree;
 }
 

@@ -15,7 +15,7 @@ import { pull } from "../../src/oci/pull.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import { dumpTree } from "../../src/tree/dump.ts";
 import { readDump } from "../../src/tree/dump-read.ts";
-import { bootTree } from "../fixtures/boot-tree.ts";
+import { bootTree, directoryAt } from "../fixtures/boot-tree.ts";
 import { writeLayout } from "../fixtures/layout.ts";
 import { goldensDir } from "../goldens-dir.ts";
 
@@ -89,6 +89,21 @@ describe.each(ALGORITHMS)("%s", (algorithm) => {
         expected.boot_ids?.[algorithm][`v${version}`],
       );
   });
+});
+
+it.each(["seconds", "nanoseconds"] as const)("the emptied directories take the %s of /usr", async (mtimes) => {
+  const root = bootTree(["usr", "boot", "sysroot"].map((p) => ({ p, t: "d" })));
+  const [usr, boot, sysroot] = ["usr", "boot", "sysroot"].map((name) => directoryAt(root, name));
+  for (const [node, mtimeSec, mtimeNsec] of [
+    [usr, 3n, 33],
+    [boot, 1n, 11],
+    [sysroot, 2n, 0],
+  ] as const)
+    if (node !== undefined) node.stat = { ...node.stat, mtimeSec, mtimeNsec };
+  await bootableTransform(root, { readFile: () => new Uint8Array(), ...(mtimes === "seconds" ? {} : { mtimes }) });
+  const [first, second] = mtimes === "seconds" ? [11, 0] : [33, 33];
+  expect(boot?.stat).toMatchObject({ mtimeSec: 3n, mtimeNsec: first });
+  expect(sysroot?.stat).toMatchObject({ mtimeSec: 3n, mtimeNsec: second });
 });
 
 describe("a broken policy", () => {

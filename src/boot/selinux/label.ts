@@ -149,6 +149,8 @@ export async function labelWith(
 /** Sets labels; nodes that had the same xattrs and get the same label share them. */
 class Labels {
   readonly #sets = new Map<ByteString | undefined, Map<Xattrs, Xattrs>>();
+  /** The same for nodes without xattrs, which nearly all are. */
+  readonly #plain = new Map<ByteString, Xattrs>();
 
   set(node: Node, label: ByteString | undefined): void {
     const { stat } = node;
@@ -158,6 +160,14 @@ class Labels {
 
   #labelled(before: Xattrs, label: ByteString | undefined): Xattrs {
     if (label === undefined && (before === NO_XATTRS || !before.has(LABEL_XATTR))) return before;
+    if (label !== undefined && before === NO_XATTRS) {
+      let known = this.#plain.get(label);
+      if (known === undefined) {
+        known = new Map([[LABEL_XATTR, label]]);
+        this.#plain.set(label, known);
+      }
+      return known;
+    }
     let sets = this.#sets.get(label);
     if (sets === undefined) {
       sets = new Map();

@@ -9,6 +9,9 @@ const SPACE = "\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f
 const FIELD = new RegExp(`[^${SPACE}]+`, "g");
 const OUTER_SPACE = new RegExp(`^[${SPACE}]+|[${SPACE}]+$`, "g");
 
+// Nearly all of it is ASCII, which is its own byte string.
+const byteString = (text: string): ByteString => (/[^ -~]/.test(text) ? utf8ByteString(text) : text);
+
 const trim = (text: string) => text.replace(OUTER_SPACE, "");
 
 /** The name of the policy in the text of `/etc/selinux/config`; undefined when it names none. */
@@ -60,9 +63,9 @@ export function parseFileContexts(file: PolicyFile): Rule[] {
     const rest = fields[type === undefined ? 2 : 3];
     if (rest !== undefined) throw bad(file, line, "trailing-data", `there is ${quoted(rest)} after the context`);
     rules.push({
-      regex: utf8ByteString(regex),
+      regex: byteString(regex),
       type,
-      context: context === "<<none>>" ? undefined : utf8ByteString(context),
+      context: context === "<<none>>" ? undefined : byteString(context),
       file: file.path,
       line,
     });
@@ -87,7 +90,7 @@ export function parseAliases(file: PolicyFile): Alias[] {
     const [alias = "", target, rest] = fields;
     if (target === undefined) throw bad(file, line, "missing-original", `${quoted(alias)} has no second path`);
     if (rest !== undefined) throw bad(file, line, "trailing-data", `there is ${quoted(rest)} after two paths`);
-    aliases.push({ alias: utf8ByteString(alias), target: utf8ByteString(target) });
+    aliases.push({ alias: byteString(alias), target: byteString(target) });
   }
   return aliases;
 }

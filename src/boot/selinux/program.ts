@@ -56,7 +56,7 @@ export class Program {
   readonly sets: ByteSet[] = [];
   /** Inner ones come before those that they are in. */
   readonly looks: Look[];
-  readonly #setNumbers = new Map<string, number>();
+  readonly #setNumbers = new Map<ByteSet, number>();
   readonly #backwards: boolean;
   #steps = 0;
 
@@ -104,8 +104,11 @@ export class Program {
           ? this.#node(Op.Any, 0, next)
           : this.#node(Op.Set, this.#setNumber(expression.members), next);
       case "concat": {
-        const parts = this.#backwards ? expression.parts : expression.parts.toReversed();
-        return parts.reduce((entry, part) => this.#compile(part, entry), next);
+        const { parts } = expression;
+        let entry = next;
+        if (this.#backwards) for (const part of parts) entry = this.#compile(part, entry);
+        else for (let i = parts.length - 1; i >= 0; i--) entry = this.#compile(parts[i] as Expression, entry);
+        return entry;
       }
       case "alternate":
         return expression.branches
@@ -146,12 +149,11 @@ export class Program {
   }
 
   #setNumber(members: ByteSet): number {
-    const key = members.join("");
-    let number = this.#setNumbers.get(key);
+    let number = this.#setNumbers.get(members);
     if (number === undefined) {
       number = this.sets.length;
       this.sets.push(members);
-      this.#setNumbers.set(key, number);
+      this.#setNumbers.set(members, number);
     }
     return number;
   }

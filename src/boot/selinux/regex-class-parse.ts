@@ -5,8 +5,24 @@ import { CLASS_ESCAPES, complement, foldCase, POSIX_CLASSES } from "./byte-class
 import type { ByteSet } from "./expression.ts";
 import { Refusal, type RegexReader } from "./regex-reader.ts";
 
-/** Parses what follows `[`, and the closing bracket. */
+/** Sets that were parsed, by dialect and text: few are written in many rules. */
+const known = new Map<string, ByteSet>();
+/** Entries of that map; a policy of a distribution has some dozens. */
+const MAX_KNOWN = 4096;
+
+/** Parses what follows `[`, and the closing bracket. The same text gives the same object. */
 export function parseClass(reader: RegexReader, fold: boolean): ByteSet {
+  const start = reader.position;
+  const set = parseMembers(reader, fold);
+  const key = `${Number(reader.isFirst)}${Number(fold)}${reader.text.slice(start, reader.position)}`;
+  const same = known.get(key);
+  if (same !== undefined) return same;
+  if (known.size >= MAX_KNOWN) known.clear();
+  known.set(key, set);
+  return set;
+}
+
+function parseMembers(reader: RegexReader, fold: boolean): ByteSet {
   const negated = reader.take("^");
   const members = new Uint8Array(256);
   for (let isFirst = true; isFirst || reader.peek() !== "]"; isFirst = false) {

@@ -42,6 +42,24 @@ const SIMPLE_ESCAPES: ReadonlyMap<string, number> = new Map([
   ["t", 9],
 ]);
 
+const LITERALS: readonly Expression[] = Array.from({ length: 256 }, (_, value) => ({ kind: "byte", value }));
+
+/** ASCII letters, digits, and those marks that mean nothing. */
+function isPlain(code: number): boolean {
+  return (
+    (code >= 0x61 && code <= 0x7a) ||
+    (code >= 0x41 && code <= 0x5a) ||
+    (code >= 0x2f && code <= 0x3a) ||
+    code === 0x5f ||
+    code === 0x2d
+  );
+}
+
+/** The characters `* + ? {`. */
+function isRepetition(code: number): boolean {
+  return code === 0x2a || code === 0x2b || code === 0x3f || code === 0x7b;
+}
+
 class Parser extends RegexReader {
   #flags: Flags = { fold: false, dotAll: false, lines: false };
   #depth = 0;
@@ -64,11 +82,22 @@ class Parser extends RegexReader {
 
   #sequence(): Expression {
     const parts: Expression[] = [];
-    while (!this.atEnd && this.peek() !== "|" && this.peek() !== ")") {
+    for (;;) {
+      if (!this.#flags.fold) this.#literals(parts);
+      if (this.atEnd || this.peek() === "|" || this.peek() === ")") break;
       const atom = this.#atom();
       if (atom !== undefined) parts.push(this.#quantified(atom));
     }
     return parts.length === 1 ? (parts[0] ?? EMPTY) : { kind: "concat", parts };
+  }
+
+  /** Takes the plain characters that no repetition follows: most of what policies have. */
+  #literals(parts: Expression[]): void {
+    let length = 0;
+    while (isPlain(this.text.charCodeAt(this.position + length))) length++;
+    if (isRepetition(this.text.charCodeAt(this.position + length))) length--;
+    for (let i = 0; i < length; i++) parts.push(LITERALS[this.text.charCodeAt(this.position + i)] as Expression);
+    if (length > 0) this.position += length;
   }
 
   /** Lines end at NUL in the first dialect, and no path has one. */
@@ -116,7 +145,7 @@ class Parser extends RegexReader {
 
   #literal(value: number): Expression {
     const other = this.#flags.fold ? otherCase(value) : undefined;
-    if (other === undefined) return { kind: "byte", value };
+    if (other === undefined) return LITERALS[value] as Expression;
     return { kind: "set", members: new Uint8Array(256).fill(1, value, value + 1).fill(1, other, other + 1) };
   }
 

@@ -1,7 +1,14 @@
 // `composefs compute-id PATH`: the image id of a directory
 
 import type { Command, Context } from "../command.ts";
-import { BOOTABLE, type BootableRun, bootableRun, differencesAsJson, LINT_LABELS } from "../boot-options.ts";
+import {
+  BOOT_MTIMES,
+  BOOTABLE,
+  type BootableRun,
+  bootableRun,
+  differencesAsJson,
+  LINT_LABELS,
+} from "../boot-options.ts";
 import { directoryAlgorithm, directoryOptions, DIRECTORY_OPTIONS } from "../directory-options.ts";
 import { UsageError } from "../failure.ts";
 
@@ -14,6 +21,7 @@ export const computeId: Command = {
   arguments: [{ name: "PATH", description: "the directory, usually a root file system", completes: "directory" }],
   options: [
     BOOTABLE,
+    BOOT_MTIMES,
     LINT_LABELS,
     ...DIRECTORY_OPTIONS,
     { name: "all-variants", description: "the ids of every hash and format, from one reading of the directory" },

@@ -1,6 +1,6 @@
 // `composefs compute-karg PATH`: the kernel argument that names the boot image of a directory (docs/spec/boot.md, section 7.4)
 
-import { bootableRun } from "../boot-options.ts";
+import { BOOT_MTIMES, bootableRun } from "../boot-options.ts";
 import type { Command } from "../command.ts";
 import { directoryAlgorithm, directoryOptions, DIRECTORY_OPTIONS } from "../directory-options.ts";
 
@@ -14,6 +14,7 @@ export const computeKarg: Command = {
   arguments: [{ name: "PATH", description: "the directory: a root file system", completes: "directory" }],
   options: [
     { name: "insecure", description: "boot without fs-verity too: a ? before the digest" },
+    BOOT_MTIMES,
     ...DIRECTORY_OPTIONS.filter(({ name }) => name !== "xattrs"),
   ],
   examples: [

@@ -1,7 +1,7 @@
 // `composefs create-dumpfile PATH`: a directory as dump text (docs/spec/dumpfile.md)
 
 import type { Command } from "../command.ts";
-import { BOOTABLE, bootableRun } from "../boot-options.ts";
+import { BOOT_MTIMES, BOOTABLE, bootableRun } from "../boot-options.ts";
 import { directoryAlgorithm, directoryOptions, DIRECTORY_OPTIONS } from "../directory-options.ts";
 import { outputError } from "../output.ts";
 
@@ -15,6 +15,7 @@ export const createDumpfile: Command = {
   arguments: [{ name: "PATH", description: "the directory, usually a root file system", completes: "directory" }],
   options: [
     BOOTABLE,
+    BOOT_MTIMES,
     ...DIRECTORY_OPTIONS,
     {
       name: "output",

@@ -2,7 +2,7 @@
 
 import type { FormatVersion } from "../../index.ts";
 import type { Command } from "../command.ts";
-import { BOOTABLE, bootableRun } from "../boot-options.ts";
+import { BOOT_MTIMES, BOOTABLE, bootableRun } from "../boot-options.ts";
 import { directoryOptions, DIRECTORY_OPTIONS } from "../directory-options.ts";
 import { UsageError } from "../failure.ts";
 
@@ -20,6 +20,7 @@ export const createImage: Command = {
   ],
   options: [
     BOOTABLE,
+    BOOT_MTIMES,
     ...DIRECTORY_OPTIONS,
     { name: "all-variants", description: "images of every format, from one reading; NAME is the default's" },
   ],

@@ -1,7 +1,7 @@
 // `composefs oci compute-id IMAGE [VERITY]`: the image id, computed from the layers
 
 import type { Command } from "../command.ts";
-import { BOOTABLE } from "../boot-options.ts";
+import { BOOT_MTIMES, BOOTABLE, bootMtimes } from "../boot-options.ts";
 import { TREE_OPTIONS, xattrMode } from "../tree-options.ts";
 
 export const ociComputeId: Command = {
@@ -12,7 +12,7 @@ export const ociComputeId: Command = {
     { name: "IMAGE", description: "the image", completes: "tag" },
     { name: "VERITY", optional: true, description: "expected object id of the config" },
   ],
-  options: [BOOTABLE, ...TREE_OPTIONS],
+  options: [BOOTABLE, BOOT_MTIMES, ...TREE_OPTIONS],
   examples: [
     { line: "oci compute-id os:v1", says: "the id of the default format" },
     { line: "oci compute-id --bootable os:v1", says: "that of the boot image" },
@@ -24,7 +24,13 @@ export const ociComputeId: Command = {
     const { computeImageId } = await import("../../oci/compute-id.ts");
     await using repository = await context.openRepository();
     const bootable = context.flag("bootable");
-    const id = await computeImageId(repository, image, { verity, xattrs: xattrMode(context), bootable, signal });
+    const id = await computeImageId(repository, image, {
+      verity,
+      xattrs: xattrMode(context),
+      bootable,
+      mtimes: bootMtimes(context),
+      signal,
+    });
     if (global.json) {
       await out.json({ image, id, format: repository.formats[0], algorithm: repository.algorithm, bootable });
     } else await out.line(id);

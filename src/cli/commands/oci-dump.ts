@@ -1,7 +1,7 @@
 // `composefs oci dump IMAGE [VERITY]`: the merged root as dump text (docs/spec/dumpfile.md)
 
 import type { Command } from "../command.ts";
-import { BOOTABLE } from "../boot-options.ts";
+import { BOOT_MTIMES, BOOTABLE, bootMtimes } from "../boot-options.ts";
 import { TREE_OPTIONS, xattrMode } from "../tree-options.ts";
 
 export const ociDump: Command = {
@@ -13,7 +13,7 @@ export const ociDump: Command = {
     { name: "IMAGE", description: "the image", completes: "tag" },
     { name: "VERITY", optional: true, description: "expected object id of the config" },
   ],
-  options: [BOOTABLE, ...TREE_OPTIONS],
+  options: [BOOTABLE, BOOT_MTIMES, ...TREE_OPTIONS],
   examples: [
     { line: "oci dump os:v1 | mkcomposefs --from-file - --print-digest-only", says: "another way to an image" },
     { line: "oci dump --bootable os:v1", says: "the tree of the boot image, with SELinux labels" },
@@ -26,6 +26,7 @@ export const ociDump: Command = {
       verity,
       xattrs: xattrMode(context),
       bootable: context.flag("bootable"),
+      mtimes: bootMtimes(context),
       signal: context.signal,
     });
     const { out } = context;

@@ -79,7 +79,10 @@ const looks = fc
   .map(([before, look, inside, after]) =>
     look.startsWith("(") ? `${before}${look}${inside})${after}` : `${before}${look}${after}`,
   );
-const subjects = fc.string({ unit: fc.constantFrom("a", "b", "/", ".", "-", "x"), maxLength: 9 });
+const subjects = fc.string({ unit: fc.constantFrom("a", "b", "/", ".", "-", "x"), maxLength: 8 });
+
+/** Whether JavaScript's engine, which backtracks, is sure to end soon. */
+const isTame = (regex: string) => regex.length < 60 && (regex.match(/[*+]|\{/g) ?? []).length <= 5;
 
 const oracle = (regex: string, type: string | undefined) =>
   // `$` never matches, because the type byte is still to come; JavaScript agrees.
@@ -89,14 +92,13 @@ describe("random expressions", () => {
   it("match what they match in JavaScript", () => {
     fc.assert(
       fc.property(fc.oneof(expressions, looks), fc.array(subjects, { maxLength: 12 }), (regex, paths) => {
+        fc.pre(isTame(regex));
         const matcher = new Matcher([rule(regex)]);
-        // JavaScript's engine is the one that hangs.
-        fc.pre(regex.length < 60);
         const expected = oracle(regex, undefined);
         for (const path of paths)
           expect([path, lookup(matcher, path) === 1]).toEqual([path, expected.test(`${path}-`)]);
       }),
-      { numRuns: 1500 },
+      { numRuns: 1500, seed: 1 },
     );
   });
 
@@ -107,7 +109,7 @@ describe("random expressions", () => {
     );
     fc.assert(
       fc.property(rules, fc.array(subjects, { maxLength: 30 }), (all, paths) => {
-        fc.pre(all.every(([regex]) => regex.length < 60));
+        fc.pre(all.every(([regex]) => isTame(regex)));
         const list = all.map(([regex, type], i) => rule(regex, i + 1, type));
         const matchers = [new Matcher(list), new Matcher(list, new Work(), 2000)];
         const expected = all.map(([regex, type]) => oracle(regex, type));
@@ -118,7 +120,7 @@ describe("random expressions", () => {
           }
         }
       }),
-      { numRuns: 500 },
+      { numRuns: 500, seed: 2 },
     );
   });
 
@@ -135,7 +137,7 @@ describe("random expressions", () => {
           expect(error).toMatchObject({ reason: "selinux-bad-regex", path: "/file_contexts", line: 1 });
         }
       }),
-      { numRuns: 5000 },
+      { numRuns: 5000, seed: 3 },
     );
   });
 });
