@@ -116,9 +116,10 @@ export async function pull(
   repository.checkWritable();
   checkTag(tag);
   bootRequest(repository, options);
-  const { onProgress } = options;
-  await using source = await openSource(reference, onProgress === undefined ? {} : { onProgress });
-  return pullFrom(repository, source, { ...options, tag, name });
+  const { onProgress, signal } = options;
+  await using source = await openSource(reference, { onProgress, signal });
+  // Awaited here: the source must stay open until the pull is done.
+  return await pullFrom(repository, source, { ...options, tag, name });
 }
 
 /**

@@ -27,7 +27,8 @@ export type ImageReference =
       readonly name: string;
     };
 
-const TRANSPORTS = "oci:DIR[:TAG], oci-archive:FILE[:TAG], docker://NAME[:TAG], dir:DIR, docker-archive:FILE";
+const TRANSPORTS =
+  "oci:DIR[:TAG], oci-archive:FILE[:TAG], docker://NAME[:TAG], dir:DIR, docker-archive:FILE[:NAME:TAG]";
 
 /** Every transport that {@link parseReference} knows. */
 export type Transport = ImageReference["transport"];
@@ -118,6 +119,18 @@ export function layoutNameSplits(name: string): LayoutName[] {
   }
   splits.push({ path: name, tag: undefined });
   return splits.filter((split, i) => splits.findIndex((s) => s.path === split.path && s.tag === split.tag) === i);
+}
+
+/**
+ * Every way to split the name of `docker-archive:`, most likely first: at each colon from the left, since the name of
+ * the image has colons itself; then no name at all.
+ */
+export function archiveNameSplits(name: string): LayoutName[] {
+  const splits: LayoutName[] = [];
+  for (let colon = name.indexOf(":"); colon >= 0; colon = name.indexOf(":", colon + 1)) {
+    if (colon > 0) splits.push({ path: name.slice(0, colon), tag: name.slice(colon + 1) });
+  }
+  return [...splits, { path: name, tag: undefined }];
 }
 
 const COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;

@@ -11,7 +11,8 @@ export const ociPull: Command = {
   name: "oci pull",
   summary: "import an OCI image and build its composefs image",
   description:
-    "REFERENCE names where the image is: oci:DIRECTORY[:TAG] is a layout. Layers are verified while they stream in; " +
+    "REFERENCE names where the image is: oci:DIRECTORY[:TAG] is a layout, oci-archive:FILE[:TAG] a tar of one, " +
+    "docker-archive:FILE[:NAME:TAG] what docker save writes, dir:DIRECTORY what skopeo copies there. Layers are verified while they stream in; " +
     "nothing of a refused image is published. What is there already is not read again. The image is tagged NAME, or " +
     "with the reference itself. Without a repository option, the user's default repository is made when it is missing.",
   arguments: [

@@ -4,16 +4,13 @@ import { constants } from "node:fs";
 import { open, readFile, stat, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 
-import { ComposefsError, systemError, throwIfAborted } from "../../error.ts";
+import { ComposefsError, systemError } from "../../error.ts";
 import type { ProgressListener } from "../../progress.ts";
 import { parseDigest } from "../digest.ts";
-import { nearNames } from "../near-names.ts";
 import { MAX_DOCUMENT_SIZE, parseIndex, type Descriptor, type Index } from "../manifest.ts";
-import { chooseManifest, REF_NAME } from "./choose.ts";
+import { reportMarker, resolveInLayout } from "./layout-index.ts";
+import { readRange } from "./read-range.ts";
 import type { ImageSource, ResolvedManifest, ResolveOptions } from "./source.ts";
-
-/** Bytes per read: large enough to cost nothing, small enough for many layers at once. */
-const CHUNK_SIZE = 256 * 1024;
 
 /** Whether the directory looks like a layout: it has an `index.json`. */
 export async function isLayout(directory: string): Promise<boolean> {
@@ -58,35 +55,9 @@ export class LayoutSource implements ImageSource {
     return new LayoutSource(directory, tag, index);
   }
 
-  async resolve(options: ResolveOptions = {}): Promise<ResolvedManifest> {
-    const where = `the layout ${this.directory}`;
-    if (this.#index.manifests.length === 0) {
-      throw new ComposefsError("not-found", `${where} is empty: its index.json lists no manifests`, {
-        path: join(this.directory, "index.json"),
-      });
-    }
-    if (this.tag === undefined) return chooseManifest(this, this.#index, where, options);
-    const manifests = this.#index.manifests.filter((entry) => entry.annotations?.[REF_NAME] === this.tag);
-    if (manifests.length === 0) throw this.#unknownTag(this.tag);
-    return chooseManifest(this, { ...this.#index, manifests }, `${where} (tag ${this.tag})`, options);
-  }
-
-  #unknownTag(tag: string): ComposefsError {
-    const names = [
-      ...new Set(this.#index.manifests.flatMap((entry) => entry.annotations?.[REF_NAME] ?? [])),
-    ].toSorted();
-    const near = nearNames(tag, names);
-    const listed = (near.length > 0 ? near : names).slice(0, 10).join(", ");
-    const hint =
-      names.length === 0
-        ? `its images have no tags; write oci:${this.directory}`
-        : near.length > 0
-          ? `did you mean ${listed}?`
-          : `it has ${listed}${names.length > 10 ? ", ..." : ""}`;
-    return new ComposefsError("not-found", `the layout ${this.directory} has no tag ${JSON.stringify(tag)}`, {
-      path: this.directory,
-      hint,
-    });
+  resolve(options: ResolveOptions = {}): Promise<ResolvedManifest> {
+    const names = { where: `the layout ${this.directory}`, path: this.directory, prefix: "oci" };
+    return resolveInLayout(this, this.#index, this.tag, names, options);
   }
 
   async *blob(descriptor: Descriptor, options: { signal?: AbortSignal } = {}): AsyncIterable<Uint8Array> {
@@ -108,41 +79,13 @@ export class LayoutSource implements ImageSource {
           hint: `${path} is ${info.size < size ? "cut off" : "not the file that was described"}; copy the layout again`,
         });
       }
-      yield* readChunks(file, size, path, digest, options.signal);
+      yield* readRange(file, { offset: 0, size }, { what: `the blob ${digest}`, path, digest }, options.signal);
     } finally {
       await file.close();
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
-}
-
-async function* readChunks(
-  file: FileHandle,
-  size: number,
-  path: string,
-  digest: string,
-  signal: AbortSignal | undefined,
-): AsyncIterable<Uint8Array> {
-  for (let offset = 0; offset < size; ) {
-    throwIfAborted(signal);
-    const chunk = Buffer.allocUnsafeSlow(Math.min(CHUNK_SIZE, size - offset));
-    let bytesRead: number;
-    try {
-      ({ bytesRead } = await file.read(chunk, 0, chunk.length, offset));
-    } catch (error) {
-      throw systemError(error, `reading the blob ${digest}`, path);
-    }
-    if (bytesRead === 0) {
-      throw new ComposefsError("digest-mismatch", `the blob ${digest} ended after ${offset} of ${size} bytes`, {
-        path,
-        digest,
-        hint: "it was cut while it was being read; is something writing to the layout?",
-      });
-    }
-    offset += bytesRead;
-    yield chunk.subarray(0, bytesRead);
-  }
 }
 
 async function openBlob(path: string, digest: string, directory: string): Promise<FileHandle> {
@@ -187,17 +130,10 @@ async function missingLayout(cause: unknown, directory: string, path: string): P
   });
 }
 
-/** The marker file tells nothing that matters here; its loss is worth a warning, not a failure. */
 async function checkMarker(directory: string, onProgress: ProgressListener | undefined): Promise<void> {
   const path = join(directory, "oci-layout");
-  let problem: string | undefined;
-  try {
-    const marker: unknown = JSON.parse(await readFile(path, "utf8"));
-    const version = typeof marker === "object" && marker !== null && "imageLayoutVersion" in marker;
-    if (!version || marker.imageLayoutVersion !== "1.0.0") problem = "does not say layout version 1.0.0";
-  } catch (error) {
-    problem = (error as NodeJS.ErrnoException).code === "ENOENT" ? "is missing" : "cannot be read";
-  }
-  if (problem !== undefined)
-    onProgress?.({ type: "warning", message: `${path} ${problem}; reading the layout anyway` });
+  const bytes = await readFile(path).catch((error: unknown) =>
+    (error as NodeJS.ErrnoException).code === "ENOENT" ? undefined : null,
+  );
+  reportMarker(bytes, path, onProgress);
 }

@@ -1,18 +1,30 @@
 // From a reference to an opened source. Transports are added here, and nowhere else.
 
+import { stat } from "node:fs/promises";
+
 import { ComposefsError } from "../../error.ts";
 import type { ProgressListener } from "../../progress.ts";
-import { layoutNameSplits, parseReference, type ImageReference } from "../reference.ts";
+import {
+  archiveNameSplits,
+  layoutNameSplits,
+  parseReference,
+  type ImageReference,
+  type LayoutName,
+} from "../reference.ts";
+import { DirectorySource } from "./directory.ts";
+import { DockerArchiveSource } from "./docker-archive.ts";
 import { isLayout, LayoutSource } from "./layout.ts";
+import { OciArchiveSource } from "./oci-archive.ts";
 import type { ImageSource } from "./source.ts";
 
 /** The transports that {@link openSource} can open. */
-const SUPPORTED = ["oci:DIR[:TAG]"];
+const SUPPORTED = ["oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:NAME:TAG]", "dir:DIR"];
 
 /** Options of {@link openSource}. */
 export interface OpenSourceOptions {
   /** Receives warnings about the source. */
-  onProgress?: ProgressListener;
+  onProgress?: ProgressListener | undefined;
+  signal?: AbortSignal | undefined;
 }
 
 /**
@@ -31,9 +43,22 @@ export async function openSource(
   options: OpenSourceOptions = {},
 ): Promise<ImageSource> {
   const parsed = typeof reference === "string" ? parseReference(reference) : reference;
-  if (parsed.transport === "oci") {
-    const { path, tag } = await findLayout(parsed.name);
-    return LayoutSource.open(path, tag, options.onProgress);
+  switch (parsed.transport) {
+    case "oci": {
+      const { path, tag } = await firstSplit(layoutNameSplits(parsed.name), isLayout);
+      return LayoutSource.open(path, tag, options.onProgress);
+    }
+    case "oci-archive": {
+      const { path, tag } = await firstSplit(layoutNameSplits(parsed.name), isFile);
+      return OciArchiveSource.open(path, tag, options);
+    }
+    case "docker-archive": {
+      const { path, tag } = await firstSplit(archiveNameSplits(parsed.name), isFile);
+      return DockerArchiveSource.open(path, tag, options.signal);
+    }
+    case "dir":
+      return DirectorySource.open(parsed.path);
+    default:
   }
   throw new ComposefsError(
     "unsupported",
@@ -44,11 +69,21 @@ export async function openSource(
   );
 }
 
-/** The first split whose path is a layout; the textual rule's where none is, so that the error speaks of that. */
-async function findLayout(name: string) {
-  const splits = layoutNameSplits(name);
+/** The first split whose path is there; the textual rule's where none is, so that the error speaks of that. */
+async function firstSplit(
+  splits: readonly LayoutName[],
+  isThere: (path: string) => Promise<boolean>,
+): Promise<LayoutName> {
   for (const split of splits) {
-    if (await isLayout(split.path)) return split;
+    if (await isThere(split.path)) return split;
   }
-  return splits[0] ?? { path: name, tag: undefined };
+  return splits[0] as LayoutName;
+}
+
+async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isFile();
+  } catch {
+    return false;
+  }
 }
