@@ -19,6 +19,9 @@ export interface Failure {
   readonly code: string;
   readonly message: string;
   readonly hint: string | undefined;
+  /** The class of the failure, finer than the code, and the part of the deployment concerned; for programs. */
+  readonly reason?: string | undefined;
+  readonly slot?: string | undefined;
   readonly status: number;
 }
 
@@ -30,6 +33,8 @@ export function describeFailure(error: unknown): Failure {
       code: error.code,
       message: oneLine(error.message),
       hint: error.hint === undefined ? undefined : oneLine(error.hint),
+      reason: error.reason,
+      slot: error.slot,
       status: error.code === "usage" ? 2 : 1,
     };
   }
@@ -57,7 +62,9 @@ export function describeCauses(error: unknown): string[] {
 }
 
 // By shape, not by class: the class comes with the whole library, which a usage error must not load.
-function isComposefsError(error: unknown): error is Error & { code: string; hint?: string } {
+function isComposefsError(
+  error: unknown,
+): error is Error & { code: string; hint?: string; reason?: string; slot?: string } {
   return (
     error instanceof Error && error.name === "ComposefsError" && typeof (error as { code?: unknown }).code === "string"
   );

@@ -152,8 +152,8 @@ function stderrScreen(noColor: boolean): Screen {
 
 function report(failure: Failure, asJson: boolean): void {
   if (asJson) {
-    const { code, message, hint } = failure;
-    process.stderr.write(`${JSON.stringify({ type: "error", code, message, hint })}\n`);
+    const { code, reason, slot, message, hint } = failure;
+    process.stderr.write(`${JSON.stringify({ type: "error", code, reason, slot, message, hint })}\n`);
     return;
   }
   process.stderr.write(`composefs: ${failure.message}\n`);

@@ -70,6 +70,8 @@ it("says what is missing", async () => {
   const unknown = await run(["deploy", "status", "--sysroot", join(sysroot, "state")]);
   expect(unknown.status).toBe(1);
   expect(unknown.stderr).toContain("hint: say it with --bootloader");
+  const asJson = await run(["deploy", "status", "--sysroot", join(sysroot, "state"), "--json", "--progress", "json"]);
+  expect(JSON.parse(asJson.stderr)).toMatchObject({ type: "error", code: "not-found", reason: "E_BOOTLOADER_UNKNOWN" });
   const esp = await status("--bootloader", "systemd");
   expect([esp.status, esp.stderr]).toEqual([
     1,

@@ -9,7 +9,7 @@ export const deployStatus: Command = {
   summary: "show the deployments of a sysroot: what it boots, and what else it could boot",
   description:
     "Reads boot entries, origin files and the repository of a sysroot that is not running: a directory or a mounted disk. Writes nothing " +
-    "and needs no network. What is damaged in one deployment is a warning on stderr and keeps the others from nothing. The document is " +
+    "and needs no network. What is damaged in one deployment is a warning on stderr and hides none of the others. The document is " +
     "the one of bootc, org.containers.bootc/v1. With --verbose also signature, soft reboot and fs-verity.",
   arguments: [],
   options: [
