@@ -1,21 +1,28 @@
 // A file that is written beside its place and takes it when it is complete and on the disk; until then an old one stays.
 
-import { closeSync, fsyncSync, openSync, renameSync, unlinkSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { randomBytes } from "node:crypto";
+import { closeSync, fsyncSync, lstatSync, openSync, readdirSync, renameSync, unlinkSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { systemError } from "../error.ts";
+
+const TEMPORARY = /^\.composefs-[0-9a-f]{16}$/;
+/** An unfinished file that has not been changed for an hour is left of a command that was killed. */
+const LEFT_OVER_MS = 3_600_000;
 
 /**
  * Writes a file durably: temporary name in the same directory, fsync, rename, fsync of the directory. Whatever fails leaves
- * the old file, if there was one, and no other.
+ * the old file, if there was one, and no other. What killed commands have left in the directory is removed.
  *
  * @param write fills the open file
  * @param mode permission bits of a new file, before the umask
  * @throws what `write` throws, and ComposefsError for what the operating system refuses
  */
 export async function replaceFile<T>(path: string, write: (fd: number) => Promise<T> | T, mode = 0o666): Promise<T> {
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
+  const directory = dirname(path);
+  const temporary = join(directory, `.composefs-${randomBytes(8).toString("hex")}`);
   let fd: number;
   try {
+    removeLeftOver(directory);
     fd = openSync(temporary, "wx", mode);
   } catch (error) {
     throw systemError(error, `writing ${path}`, path);
@@ -29,14 +36,10 @@ export async function replaceFile<T>(path: string, write: (fd: number) => Promis
       closeSync(fd);
     }
     renameSync(temporary, path);
-    syncDirectory(dirname(path));
+    syncDirectory(directory);
     return result;
   } catch (error) {
-    try {
-      unlinkSync(temporary);
-    } catch {
-      // It has its name already, or there is nothing to remove.
-    }
+    quietly(() => unlinkSync(temporary));
     throw systemError(error, `writing ${path}`, path);
   }
 }
@@ -48,5 +51,24 @@ export function syncDirectory(path: string): void {
     fsyncSync(fd);
   } finally {
     closeSync(fd);
+  }
+}
+
+function removeLeftOver(directory: string): void {
+  for (const name of readdirSync(directory)) {
+    if (!TEMPORARY.test(name)) continue;
+    const path = join(directory, name);
+    quietly(() => {
+      if (Date.now() - lstatSync(path).mtimeMs > LEFT_OVER_MS) unlinkSync(path);
+    });
+  }
+}
+
+/** For files that may have their name already, or be somebody else's to remove. */
+function quietly(action: () => void): void {
+  try {
+    action();
+  } catch {
+    // What made it fail before is more important than what is left.
   }
 }

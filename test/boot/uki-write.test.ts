@@ -1,6 +1,15 @@
 // UKIs and addons made of a stub (docs/spec/boot.md, section 5). What firmware, binutils and sbsign say: test/interop/uki.test.ts.
 
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -283,6 +292,18 @@ describe("malformed stubs", () => {
         /s (is|cannot)/,
       );
     }
+  });
+});
+
+describe("files that are replaced", () => {
+  it("lose what killed commands left an hour ago, and nothing younger", async () => {
+    const directory = join(work, "left");
+    mkdirSync(directory);
+    const names = [".composefs-0123456789abcdef", ".composefs-fedcba9876543210", ".composefs-other"];
+    for (const name of names) writeFileSync(join(directory, name), "x");
+    for (const name of names) utimesSync(join(directory, name), 1, name === names[1] ? Date.now() / 1000 : 1);
+    await writePe(planUki(parts()), join(directory, "a.efi"));
+    expect(readdirSync(directory).toSorted()).toEqual([names[1], names[2], "a.efi"]);
   });
 });
 
