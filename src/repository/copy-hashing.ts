@@ -10,13 +10,21 @@ const ZEROS = Buffer.alloc(1 << 20);
 /**
  * Copies an open file to an empty one, holes too, and answers the fs-verity digest of the copy. Both descriptors are those of
  * `node:fs`.
+ *
+ * @param check may throw, before each piece
  */
-export function copyHashing(algorithm: Algorithm, to: number, from: number): ObjectId {
+export function copyHashing(
+  algorithm: Algorithm,
+  to: number,
+  from: number,
+  check: () => void = () => undefined,
+): ObjectId {
   using hasher = new FsverityHasher(algorithm);
   const { size, blocks } = fstatSync(from);
   const sparse = blocks * 512 < size;
   let at = 0;
   for (let count = 1; count > 0; at += count) {
+    check();
     const window = hasher.window();
     count = readSync(from, window, 0, window.length, at);
     const piece = window.subarray(0, count);

@@ -2,7 +2,7 @@
 // built from plain data, so that a worker thread can have its own; it takes no locks, whoever uses it holds the shared one.
 
 import { closeSync, constants, fstatSync, linkSync, lstatSync, mkdirSync, openSync } from "node:fs";
-import { renameSync, statfsSync, unlinkSync, writeSync } from "node:fs";
+import { readSync, renameSync, statfsSync, unlinkSync, writeSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { type Algorithm, isObjectId, type ObjectId, objectPath } from "../bytes/algorithm.ts";
 import { FsverityHasher, fsverityDigest, fsverityFile } from "../core/fsverity.ts";
@@ -169,11 +169,16 @@ export class ObjectStore {
    * Stores the content of an open file, sharing its blocks where the file system can.
    *
    * @param size bytes of the file
+   * @param check may throw, before each piece
    */
-  putFileSync(fd: number, size: number): SinkResult {
+  putFileSync(fd: number, size: number, check: () => void = () => undefined): SinkResult {
+    const read = (from: number, target: Uint8Array, length: number, position: number) => {
+      check();
+      return readSync(from, target, 0, length, position);
+    };
     let expected: ObjectId | undefined;
     if (this.#absences < SURE_OF_ABSENCE) {
-      expected = fsverityFile(this.options.algorithm, fd, size);
+      expected = fsverityFile(this.options.algorithm, fd, size, read);
       if (this.#known.has(expected) || this.#existing(this.path(expected), expected, size, undefined) === "good") {
         this.#absences = 0;
         this.#remember(expected);
@@ -185,8 +190,8 @@ export class ObjectStore {
     try {
       // The source may have changed since: what counts is what was stored.
       id = syscalls().cloneFile(temporary.fd, fd)
-        ? fsverityFile(this.options.algorithm, temporary.fd)
-        : copyHashing(this.options.algorithm, temporary.fd, fd);
+        ? fsverityFile(this.options.algorithm, temporary.fd, undefined, read)
+        : copyHashing(this.options.algorithm, temporary.fd, fd, check);
       if ((expected !== undefined && expected !== id) || fstatSync(temporary.fd).size !== size) throw fileChanged();
     } catch (error) {
       this.#drop(temporary);

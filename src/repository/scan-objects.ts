@@ -19,13 +19,13 @@ export function storingWork(options: ObjectStoreOptions): FileWork {
   };
 }
 
-/** Stores one open file. */
-export function storeFile(store: ObjectStore, fd: number, size: number): ObjectId {
+/** Stores one open file. `check` may throw, before each piece of a large one. */
+export function storeFile(store: ObjectStore, fd: number, size: number, check?: () => void): ObjectId {
   // What is in memory is hashed once, and cannot change between hashing and writing.
   if (isWhole(size)) return store.putSync(readWhole(fd, size)).id;
   const file = fsDescriptor(fd);
   try {
-    return store.putFileSync(file.fd, size).id;
+    return store.putFileSync(file.fd, size, check).id;
   } finally {
     file.release();
   }

@@ -6,4 +6,4 @@ import { ObjectStore, type ObjectStoreOptions } from "./object-store.ts";
 import { storeFile } from "./scan-objects.ts";
 
 const store = new ObjectStore(workerData as ObjectStoreOptions);
-serveFiles((fd, size) => [storeFile(store, fd, size)]);
+serveFiles((fd, size, check) => [storeFile(store, fd, size, check)]);

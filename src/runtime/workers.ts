@@ -97,6 +97,12 @@ export class WorkerPool implements AsyncDisposable {
     for (let i = 0; i < this.size; i++) this.#threads.push(this.#startThread());
   }
 
+  /** Starts one thread more, for a caller whose own has nothing to do. */
+  addThread(): void {
+    this.start();
+    this.#threads.push(this.#startThread());
+  }
+
   /** The thread with the least work, for requests that must reach the same thread in order. */
   pick(): number {
     this.start();

@@ -127,7 +127,9 @@ describe.skipIf(!existsSync("/dev/full"))("a full disk under stdout", () => {
     const { stdout, stderr } = await sh("bash", ["--norc", "-c", line], {
       env: { PATH: process.env["PATH"], RUNTIME: RUNTIME.join(" "), PROGRAM: COMPOSEFS },
     });
-    expect(stderr).toBe("composefs: writing the result: no space left on device\n");
+    expect(stderr).toBe(
+      "composefs: writing the result: no space left on device\nhint: free some space, or choose another place\n",
+    );
     expect(stdout).toBe("1\n");
   });
 });

@@ -38,19 +38,28 @@ export function readWhole(fd: number, size: number): Uint8Array {
   return area.subarray(0, size);
 }
 
-/** The fs-verity digests of an open file, one for each algorithm. */
-export function contentDigests(fd: number, size: number, algorithms: readonly Algorithm[]): ObjectId[] {
-  if (!isWhole(size)) return algorithms.map((algorithm) => largeDigest(fd, size, algorithm));
+/** The fs-verity digests of an open file, one for each algorithm. `check` may throw, before each piece of a large file. */
+export function contentDigests(
+  fd: number,
+  size: number,
+  algorithms: readonly Algorithm[],
+  check: () => void = () => undefined,
+): ObjectId[] {
+  if (!isWhole(size)) return algorithms.map((algorithm) => largeDigest(fd, size, algorithm, check));
   const content = readWhole(fd, size);
   return algorithms.map((algorithm) => fsverityDigest(algorithm, content));
 }
 
-function largeDigest(fd: number, size: number, algorithm: Algorithm): ObjectId {
+function largeDigest(fd: number, size: number, algorithm: Algorithm, check: () => void): ObjectId {
   const calls = scanCalls();
-  if (calls.nextHole(fd, 0) >= size) return fsverityFile(algorithm, fd, size, calls.read);
+  const read: typeof calls.read = (from, target, length, position) => {
+    check();
+    return calls.read(from, target, length, position);
+  };
+  if (calls.nextHole(fd, 0) >= size) return fsverityFile(algorithm, fd, size, read);
   return sparseDigest(algorithm, {
     size,
-    read: (target, length, position) => calls.read(fd, target, length, position),
+    read: (target, length, position) => read(fd, target, length, position),
     nextData: (position) => calls.nextData(fd, position),
     nextHole: (position) => calls.nextHole(fd, position),
   });

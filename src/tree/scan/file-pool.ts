@@ -19,6 +19,15 @@ const BATCH_BYTES = 1 << 20;
 /** Descriptors that may wait for the workers; with those of directories far below the usual limit of 1024. */
 const IN_FLIGHT_FILES = 256;
 
+/**
+ * Files from this size on are always left to other threads, for this one could not notice an interruption meanwhile. One more
+ * thread is started for them, since this one may have nothing else to do.
+ */
+const LARGE = 64 << 20;
+
+/** Large files that may wait. */
+const LARGE_IN_FLIGHT = 32;
+
 /** A file costs this many bytes' worth of hashing for being read and closed, for balancing the threads. */
 const FILE_COST = 16 << 10;
 
@@ -46,6 +55,8 @@ export interface FileBatch {
   readonly sizes: readonly number[];
   /** See {@link timeStamp}. */
   readonly stamps: readonly string[];
+  /** Shared; not 0 when nobody wants the results any more. */
+  readonly cancelled: Int32Array;
 }
 
 /** Digests of each file of a batch, as far as the worker came; what stopped it. */
@@ -76,9 +87,15 @@ export interface FilePoolOptions {
 /** Takes open files and gives back their digests. Make one per scan, and dispose of it at the end. */
 export class FilePool implements AsyncDisposable {
   readonly #work: FileWork;
-  readonly #pool: WorkerPool | undefined;
+  readonly #pool: WorkerPool;
+  /** Whether small files go to the workers, too. */
+  readonly #shares: boolean;
   readonly #signal: AbortSignal | undefined;
+  readonly #cancelled = new Int32Array(new SharedArrayBuffer(4));
+  readonly #cancel = () => void Atomics.store(this.#cancelled, 0, 1);
   #active = false;
+  #largeInFlight = 0;
+  #largeStarted = false;
   #files = 0;
   #bytes = 0;
   #batch: Waiting[] = [];
@@ -91,12 +108,31 @@ export class FilePool implements AsyncDisposable {
     this.#work = work;
     this.#signal = options.signal;
     const size = options.workers ?? Math.max(1, defaultWorkers() - 1);
-    if (size > 0) this.#pool = new WorkerPool(work.entry, { size, data: work.data });
+    this.#shares = size > 0;
+    this.#pool = new WorkerPool(work.entry, { size, data: work.data });
+    this.#signal?.addEventListener("abort", this.#cancel);
+  }
+
+  /** Whether the caller should wait for {@link room} before it adds a file. */
+  get isFull(): boolean {
+    return this.#largeInFlight >= (this.#shares ? LARGE_IN_FLIGHT : 1);
+  }
+
+  /** Resolves when there is room. */
+  async room(): Promise<void> {
+    while (this.isFull) {
+      await Promise.race(this.#sent);
+      this.check();
+    }
   }
 
   /** Takes a file; `done` is called at once or later, and before {@link finish} resolves. */
   add(file: OpenFile, done: Done): void {
     const size = Number(file.stat.size);
+    if (size >= LARGE) {
+      this.#addLarge(file, done);
+      return;
+    }
     this.#account(size);
     if (!this.#active || this.#inFlight >= IN_FLIGHT_FILES) {
       done(digestHere(this.#work, file));
@@ -124,13 +160,25 @@ export class FilePool implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { file } of this.#batch) scanCalls().close(file.fd);
     this.#batch = [];
-    await this.#pool?.close();
+    this.#signal?.removeEventListener("abort", this.#cancel);
+    this.#cancel();
+    await this.#pool.close();
+  }
+
+  #addLarge(file: OpenFile, done: Done): void {
+    if (!this.#largeStarted) {
+      this.#largeStarted = true;
+      if (this.#shares) this.#pool.addThread();
+    }
+    this.#largeInFlight++;
+    const finished = () => void this.#largeInFlight--;
+    this.#track(this.#run([{ file, done }], Number(file.stat.size)).finally(finished));
   }
 
   #account(size: number): void {
     this.#files++;
     this.#bytes += size;
-    if (this.#active || this.#pool === undefined) return;
+    if (this.#active || !this.#shares) return;
     if (this.#bytes < WORTH_BYTES && this.#files < WORTH_FILES) return;
     this.#pool.start();
     this.#active = true;
@@ -143,7 +191,12 @@ export class FilePool implements AsyncDisposable {
     this.#batch = [];
     this.#batchBytes = 0;
     this.#inFlight += batch.length;
-    const sent = this.#run(batch, cost).then(
+    const results = this.#run(batch, cost).finally(() => void (this.#inFlight -= batch.length));
+    this.#track(results);
+  }
+
+  #track(results: Promise<void>): void {
+    const sent = results.then(
       () => void this.#sent.delete(sent),
       (error: unknown) => {
         this.#sent.delete(sent);
@@ -158,9 +211,9 @@ export class FilePool implements AsyncDisposable {
       fds: batch.map(({ file }) => file.fd),
       sizes: batch.map(({ file }) => Number(file.stat.size)),
       stamps: batch.map(({ file }) => timeStamp(file.stat)),
+      cancelled: this.#cancelled,
     };
-    const { digests, failure } = await (this.#pool as WorkerPool).run<BatchResult>(request, cost);
-    this.#inFlight -= batch.length;
+    const { digests, failure } = await this.#pool.run<BatchResult>(request, cost);
     digests.forEach((found, i) => batch[i]?.done(found));
     if (failure === undefined) return;
     const { code, message, hint } = failure;

@@ -14,4 +14,4 @@ export interface HashWorkerData {
 
 const { algorithms, choice } = workerData as HashWorkerData;
 chooseBackend(choice);
-serveFiles((fd, size) => contentDigests(fd, size, algorithms));
+serveFiles((fd, size, check) => contentDigests(fd, size, algorithms, check));

@@ -179,6 +179,7 @@ class Scanner {
         if (type === DIRECTORY) frame.pending.push(child);
         else if (type === REGULAR) noAtime = this.#file(frame, child, noAtime);
         else this.#other(frame, child);
+        if (this.#pool.isFull) await this.#pool.room();
       } catch (error) {
         throw this.#located(error, frame, child);
       }

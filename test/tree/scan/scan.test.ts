@@ -34,6 +34,7 @@ import {
   type ScanOptions,
 } from "../../../src/index.ts";
 import { contentDigests } from "../../../src/tree/scan/content.ts";
+import { ObjectStore } from "../../../src/repository/object-store.ts";
 import { workerEntry } from "../../../src/runtime/workers.ts";
 import { referenceFsverity } from "../../fixtures/fsverity.ts";
 import { COMPOSEFS, MKCOMPOSEFS, run } from "../../cli/program.ts";
@@ -214,6 +215,45 @@ describe("changes while it is read", () => {
     const stop = new AbortController();
     const work = workAfter(() => stop.abort());
     expect((await failure(dumpOf(root, { threads: 1, work, signal: stop.signal }))).code).toBe("aborted");
+  });
+
+  it.each([1, 2])("an abort ends it inside of a large file, %i threads", async (threads) => {
+    const root = newDirectory();
+    for (const name of ["a", "b", "c"]) {
+      writeFileSync(join(root, name), "");
+      truncateSync(join(root, name), 64 << 20);
+    }
+    const before = openDescriptors();
+    const stop = new AbortController();
+    const entry = new URL("../../fixtures/endless-worker.mjs", import.meta.url);
+    const work: FileWork = { ...workAfter(() => expect.unreachable()), entry };
+    setTimeout(() => stop.abort(), 100);
+    expect((await failure(dumpOf(root, { threads, work, signal: stop.signal }))).code).toBe("aborted");
+    expect(openDescriptors()).toBeLessThanOrEqual(before);
+  });
+
+  it("digests and copies of large files can be interrupted before each piece", () => {
+    const path = join(newDirectory(), "large");
+    writeFileSync(path, Buffer.alloc(3 << 20, "x"));
+    const fd = openSync(path, "r");
+    let calls = 0;
+    const check = () => {
+      if (++calls % 2 === 0) throw new ComposefsError("aborted", "interrupted");
+    };
+    const objects = newDirectory();
+    const store = new ObjectStore({ path: objects, objects, algorithm: "sha256", secure: false });
+    try {
+      expect(() => contentDigests(fd, 3 << 20, ["sha256"], check)).toThrow("interrupted");
+      expect(() => store.putFileSync(fd, 3 << 20, check)).toThrow("interrupted");
+      // It is not looked for any more, but copied at once.
+      for (let i = 0; i < 300; i++) store.putSync(Buffer.from(`object ${i}`.padEnd(100)));
+      expect(() => store.putFileSync(fd, 3 << 20, check)).toThrow("interrupted");
+      expect(calls).toBe(6);
+      const left = readdirSync(objects, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+      expect(left).toHaveLength(300);
+    } finally {
+      closeSync(fd);
+    }
   });
 });
 
