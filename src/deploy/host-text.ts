@@ -1,5 +1,6 @@
 // Status for people (docs/spec/deployments.md, section 4.9): one block for each deployment, the colons below each other.
 
+import { displayBytes, utf8ByteString } from "../bytes/byte-string.ts";
 import type { Host, HostEntry, ImageStatus } from "./host.ts";
 import type { ImageSignature } from "./image-reference.ts";
 
@@ -54,8 +55,13 @@ function block(part: Part, entry: HostEntry, host: Host, verbose: boolean): stri
     rows.push(["FsVerity", composefs.missingVerityAllowed ? "Not Enforced" : "Enforced"]);
     if (part === "staged") rows.push(["Download-only", yesNo(entry.downloadOnly)]);
   }
-  const first = image ? `${label}: ${referenceText(image)}\n` : `${label}\n`;
-  return first + rows.map(([name, value]) => `${name.padStart(label.length)}: ${value}\n`).join("");
+  const first = image ? `${label}: ${shown(referenceText(image))}\n` : `${label}\n`;
+  return first + rows.map(([name, value]) => `${name.padStart(label.length)}: ${shown(value)}\n`).join("");
+}
+
+// Images and origin files may have any text; a terminal must not take a part of it for a command.
+function shown(text: string): string {
+  return displayBytes(utf8ByteString(text));
 }
 
 function referenceText({ image: { image, transport } }: ImageStatus): string {

@@ -1,5 +1,6 @@
 // Warnings for people (docs/spec/deployments.md, section 9).
 
+import { displayBytes, utf8ByteString } from "../bytes/byte-string.ts";
 import type { DeployWarning, WarningCode } from "./state.ts";
 
 const TEXTS: Record<WarningCode, string> = {
@@ -32,5 +33,5 @@ const TEXTS: Record<WarningCode, string> = {
 export function warningText({ code, id, file, tag, manifest, reason }: DeployWarning): string {
   const subject = [id ?? file ?? tag, manifest].filter((part) => part !== undefined).join(", ");
   const codes = reason === undefined ? code : `${code}, ${reason}`;
-  return `${subject === "" ? "" : `${subject}: `}${TEXTS[code]} (${codes})`;
+  return `${subject === "" ? "" : `${displayBytes(utf8ByteString(subject))}: `}${TEXTS[code]} (${codes})`;
 }

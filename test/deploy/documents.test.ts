@@ -230,6 +230,38 @@ describe("JSON as text", () => {
 });
 
 describe("imginfo", () => {
+  test("any change of a good file gives image information or E_IMGINFO", () => {
+    const good = deployCases<string>("imginfo").find(({ name }) => name === "annotations")?.input ?? "";
+    const piece = constantFrom(
+      "",
+      "{",
+      "}",
+      '"',
+      ",",
+      "null",
+      "0",
+      "[",
+      '"config":',
+      '"digest":"x",',
+      "\\u0000",
+      "\ufeff",
+    );
+    let read = 0;
+    assert(
+      property(nat(good.length), nat(12), piece, (at, cut, insert) => {
+        const result = outcome(() => parseImginfo(good.slice(0, at) + insert + good.slice(at + cut)));
+        if ("error" in result) expect(result.error).toBe("E_IMGINFO");
+        else {
+          read++;
+          expect(result.digest).toMatch(/^sha256:[0-9a-f]{64}$/);
+          expect(typeof result.manifest.config.digest).toBe("string");
+        }
+      }),
+      { numRuns: 3000 },
+    );
+    expect(read).toBeGreaterThan(20);
+  });
+
   test("a member that is there twice, or is no object, is refused", () => {
     for (const text of ['{"config":1,"manifest":2}', '{"config":{},"config":{},"manifest":{}}', "[]", "null"])
       expect(outcome(() => parseImginfo(text))).toEqual({ error: "E_IMGINFO" });

@@ -5,6 +5,7 @@ import { canonicalJson, type JsonValue } from "../../src/deploy/canonical-json.t
 import { hostStatus } from "../../src/deploy/host.ts";
 import { hostText } from "../../src/deploy/host-text.ts";
 import type { SysrootState } from "../../src/deploy/state.ts";
+import { warningText } from "../../src/deploy/warning-text.ts";
 import { deployCases } from "./deploy-goldens.ts";
 import { type GoldenState, sysrootState } from "./golden-state.ts";
 
@@ -75,4 +76,21 @@ test("a member of JSON is printed even when it is null, and the two that may be 
   );
   expect(hostText(host)).toBe("System is not deployed via bootc.\n");
   expect(warnings).toEqual([]);
+});
+
+test("no text of an image or a file name reaches a terminal as a command", () => {
+  const input = deployCases<GoldenState>("status").find(({ name }) => name === "first-install")?.input as GoldenState;
+  const { host } = hostStatus(sysrootState(input));
+  const { booted } = host.status;
+  if (!booted?.image) throw new Error("no booted image");
+  const image = { ...booted.image, version: "1\u001b[2J", image: { ...booted.image.image, image: "os\nfake" } };
+  const text = hostText({ ...host, status: { ...host.status, booted: { ...booted, image } } });
+  expect(text).toContain("● Booted image: os\\x0afake\n");
+  expect(text).toContain("Version: 1\\x1b[2J (");
+  expect(warningText({ code: "W_BAD_BOOT_ENTRY", file: "a\u009b.conf", reason: "E_BLS_BOTH" })).toBe(
+    "a\\x9b.conf: the boot entry cannot be used (W_BAD_BOOT_ENTRY, E_BLS_BOTH)",
+  );
+  expect(warningText({ code: "W_BAD_STAGED_FILE" })).toBe(
+    "the staged deployment file cannot be read (W_BAD_STAGED_FILE)",
+  );
 });
