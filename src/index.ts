@@ -210,6 +210,8 @@ export type { ChosenParts, GivenParts, Part } from "./seal/parts.ts";
 export type { SealAddon, SealOptions, SealPlan, SealResult } from "./seal/options.ts";
 export { planSeal, sealImage } from "./seal/seal.ts";
 export type { SigningCommand } from "./seal/sign.ts";
+export type { BootedDeployment, MountEntry } from "./deploy/booted.ts";
+export { bootedDeployment, bootloaderOf, mountedEsp, parseMountInfo } from "./deploy/booted.ts";
 export type { JsonValue } from "./deploy/canonical-json.ts";
 export { canonicalJson } from "./deploy/canonical-json.ts";
 export type { DeletePlan } from "./deploy/delete.ts";
