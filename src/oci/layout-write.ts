@@ -103,7 +103,11 @@ export class LayoutWriter {
       ...(tag === undefined ? {} : { annotations: { [REF_NAME]: tag } }),
     };
     const document = { ...index.rest, manifests: [...others, entry] };
-    syncDirectory(join(directory, "blobs", "sha256"));
+    try {
+      syncDirectory(join(directory, "blobs", "sha256"));
+    } catch (error) {
+      throw systemError(error, `writing the layout ${directory}`, directory);
+    }
     await writeText(join(directory, "oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
     await writeText(join(directory, "index.json"), JSON.stringify(document));
   }

@@ -10,6 +10,7 @@ import type { PeSource } from "../boot/pe.ts";
 import type { ReadFile } from "../boot/resource.ts";
 import type { PePlan } from "../boot/uki-write.ts";
 import { displayBytes } from "../bytes/byte-string.ts";
+import { systemError } from "../error.ts";
 import { buildTree } from "../oci/build-image.ts";
 import type { LayerEntry } from "../oci/layer/read.ts";
 import { requireContainer } from "../oci/stored-image.ts";
@@ -53,13 +54,21 @@ export async function withWork<T>(
   if (sign !== undefined) checkSigningCommand(sign);
   checkArguments({ image: "", extra: [...kernelArguments, ...addons.map(({ commandLine }) => commandLine)] });
   addonPaths("", addons);
-  const directory = mkdtempSync(join(options.temporaryDirectory ?? tmpdir(), "composefs-seal-"));
+  const directory = temporaryDirectory(options.temporaryDirectory ?? tmpdir());
   try {
     const algorithm = source.kind === "stored" ? source.repository.algorithm : (options.algorithm ?? "sha512");
     await using base = await openBase(source, { algorithm, workDirectory: directory, platform, signal, onProgress });
     return await withPlan(base, directory, options, use);
   } finally {
     rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+function temporaryDirectory(below: string): string {
+  try {
+    return mkdtempSync(join(below, "composefs-seal-"));
+  } catch (error) {
+    throw systemError(error, `making a temporary directory in ${below}`, below);
   }
 }
 

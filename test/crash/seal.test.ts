@@ -25,10 +25,14 @@ describeWithPeers(["strace"], "seal, stopped anywhere", () => {
   const stub = join(folder, "the.stub");
   let source = "";
 
-  const args = (place: string, argument = "new") => [
-    ...["seal", source, `oci:${place}:s`, "--cmdline", argument, "--stub", stub, "--quiet"],
-    ...["--platform", `linux/${process.arch === "arm64" ? "arm64" : "amd64"}`, "--work-dir", temporary],
-  ];
+  const platform = `linux/${process.arch === "arm64" ? "arm64" : "amd64"}`;
+  const args = (place: string, argument = "new") =>
+    ["seal", source, `oci:${place}:s`, "--cmdline", argument, "--stub", stub, "--quiet"].concat([
+      "--platform",
+      platform,
+      "--work-dir",
+      temporary,
+    ]);
 
   beforeAll(() => {
     mkdirSync(temporary);

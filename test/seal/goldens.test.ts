@@ -47,15 +47,13 @@ describe("recorded images", () => {
         const plan = await planSeal(
           { kind: "reference", reference: `oci:${directory}:${image.tag}` },
           {
-            ...{
-              algorithm,
-              version,
-              xattrs,
-              kernel,
-              initramfs: [kernel],
-              kernelVersion: "x",
-              stub: join(work, "stub"),
-            },
+            algorithm,
+            version,
+            xattrs,
+            kernel,
+            initramfs: [kernel],
+            kernelVersion: "x",
+            stub: join(work, "stub"),
             platform: parsePlatform("linux/amd64"),
             temporaryDirectory: work,
           },
