@@ -32,6 +32,7 @@ import {
 import type { Platform } from "./platform.ts";
 import { aboutImage, withoutBootImage } from "./pull-errors.ts";
 import type { ImageReference } from "./reference.ts";
+import type { RegistryOptions } from "./registry/client.ts";
 import { readDocument } from "./source/document.ts";
 import { openSource } from "./source/open.ts";
 import type { ImageSource } from "./source/source.ts";
@@ -55,6 +56,8 @@ export interface PullOptions {
    * Instead of those, find the boot image that has this id, whatever mode of xattrs and format it was made with. Needs `bootable`.
    */
   expectedDigest?: ObjectId | undefined;
+  /** How to reach a registry, for references that name one. */
+  registry?: RegistryOptions | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ProgressListener | undefined;
 }
@@ -116,8 +119,8 @@ export async function pull(
   repository.checkWritable();
   checkTag(tag);
   bootRequest(repository, options);
-  const { onProgress, signal } = options;
-  await using source = await openSource(reference, { onProgress, signal });
+  const { onProgress, signal, registry } = options;
+  await using source = await openSource(reference, { onProgress, signal, registry });
   // Awaited here: the source must stay open until the pull is done.
   return await pullFrom(repository, source, { ...options, tag, name });
 }

@@ -69,7 +69,13 @@ export async function openBase(source: SealSource, options: BaseOptions): Promis
       return await storedBase(repository, NAME, options, close);
     }
     const name = source.reference;
-    const images = await openSource(parseReference(name), onProgress === undefined ? {} : { onProgress });
+    const parsed = parseReference(name);
+    if (parsed.transport === "docker") {
+      throw new ComposefsError("unsupported", `sealing does not fetch ${name}: only a pull uses the network`, {
+        hint: `pull it first, as with \`composefs oci pull ${name} NAME\`, and seal NAME`,
+      });
+    }
+    const images = await openSource(parsed, onProgress === undefined ? {} : { onProgress });
     const closeBoth = async () => {
       await images[Symbol.asyncDispose]();
       await close();

@@ -1,7 +1,7 @@
 // `composefs oci pull REFERENCE [NAME]` (docs/spec/oci.md, section 8)
 
 import { writeFile } from "node:fs/promises";
-import type { PullResult } from "../../index.ts";
+import type { PullResult, RegistryOptions } from "../../index.ts";
 import type { Command } from "../command.ts";
 import { UsageError } from "../failure.ts";
 import { jobsGiven, jobsOption } from "../jobs.ts";
@@ -12,7 +12,8 @@ export const ociPull: Command = {
   summary: "import an OCI image and build its composefs image",
   description:
     "REFERENCE names where the image is: oci:DIRECTORY[:TAG] is a layout, oci-archive:FILE[:TAG] a tar of one, " +
-    "docker-archive:FILE[:NAME:TAG] what docker save writes, dir:DIRECTORY what skopeo copies there. Layers are verified while they stream in; " +
+    "docker-archive:FILE[:NAME:TAG] what docker save writes, dir:DIRECTORY what skopeo copies there, docker://NAME[:TAG] an " +
+    "image on a registry, for which the credentials of podman and Docker are used. No other command uses the network. Layers are verified while they stream in; " +
     "nothing of a refused image is published. What is there already is not read again. The image is tagged NAME, or " +
     "with the reference itself. Without a repository option, the user's default repository is made when it is missing.",
   arguments: [
@@ -32,11 +33,24 @@ export const ociPull: Command = {
       description: "which image of an index; this machine's when left out",
     },
     jobsOption("layers imported"),
+    {
+      name: "authfile",
+      value: "FILE",
+      description: "credentials for the registry, before those of podman and Docker",
+      completes: "file",
+    },
+    { name: "creds", value: "USER:PASSWORD", description: "credentials for the registry; other users may see them" },
+    {
+      name: "tls-verify",
+      value: "true|false",
+      description: "false: accept any certificate of the registry, and plain http",
+    },
     { name: "digest-file", value: "FILE", description: "write the manifest digest into FILE", completes: "file" },
   ],
   examples: [
     { line: "oci pull oci:./image:v1", says: "into the default repository, tagged oci:./image:v1" },
     { line: "oci pull --repo /srv/images oci:./image:v1 os:v1", says: "into another one, tagged os:v1" },
+    { line: "oci pull docker://h.example/project/os:v1 os:v1", says: "from a registry" },
     { line: "oci pull --bootable oci:./image:v1 os:v1", says: "and its boot image: the last line is its digest" },
     {
       line: "oci pull --json --progress json oci:./image:v1",
@@ -54,6 +68,7 @@ export const ociPull: Command = {
     const expectedDigest = text("expected-digest");
     if (expectedDigest !== undefined && !bootable)
       throw new UsageError("--expected-digest needs --bootable", "the digest is that of a boot image");
+    const registry = registryOptions(text);
     const { parsePlatform } = await import("../../oci/platform.ts");
     const { parseReference } = await import("../../oci/reference.ts");
     const { checkTag } = await import("../../oci/tag-name.ts");
@@ -69,6 +84,7 @@ export const ociPull: Command = {
       platform: wanted,
       jobs,
       ...boot,
+      registry,
       signal,
       onProgress: progress,
     });
@@ -78,6 +94,24 @@ export const ociPull: Command = {
     else await out.write(asText(result) + bootText(result, expectedDigest !== undefined));
   },
 };
+
+function registryOptions(text: (name: string) => string | undefined): RegistryOptions {
+  const creds = text("creds");
+  const colon = creds?.indexOf(":") ?? 0;
+  if (creds !== undefined && colon < 1) {
+    throw new UsageError("option --creds takes USER:PASSWORD", "the password is everything behind the first colon");
+  }
+  const verify = text("tls-verify") ?? "true";
+  if (verify !== "true" && verify !== "false") {
+    throw new UsageError(`option --tls-verify takes true or false, not "${verify}"`);
+  }
+  return {
+    authFile: text("authfile"),
+    credentials:
+      creds === undefined ? undefined : { username: creds.slice(0, colon), password: creds.slice(colon + 1) },
+    tlsVerify: verify === "true",
+  };
+}
 
 // Stable lines: key, then the value in column 10.
 function asText(result: PullResult): string {

@@ -11,6 +11,7 @@ import {
   type ImageReference,
   type LayoutName,
 } from "../reference.ts";
+import type { RegistryOptions } from "../registry/client.ts";
 import { DirectorySource } from "./directory.ts";
 import { DockerArchiveSource } from "./docker-archive.ts";
 import { isLayout, LayoutSource } from "./layout.ts";
@@ -18,13 +19,21 @@ import { OciArchiveSource } from "./oci-archive.ts";
 import type { ImageSource } from "./source.ts";
 
 /** The transports that {@link openSource} can open. */
-const SUPPORTED = ["oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:NAME:TAG]", "dir:DIR"];
+const SUPPORTED = [
+  "oci:DIR[:TAG]",
+  "oci-archive:FILE[:TAG]",
+  "docker-archive:FILE[:NAME:TAG]",
+  "dir:DIR",
+  "docker://NAME[:TAG|@DIGEST]",
+];
 
 /** Options of {@link openSource}. */
 export interface OpenSourceOptions {
   /** Receives warnings about the source. */
   onProgress?: ProgressListener | undefined;
   signal?: AbortSignal | undefined;
+  /** How to reach a registry; the defaults of {@link RegistryOptions} when left out. */
+  registry?: RegistryOptions | undefined;
 }
 
 /**
@@ -55,6 +64,11 @@ export async function openSource(
     case "docker-archive": {
       const { path, tag } = await firstSplit(archiveNameSplits(parsed.name), isFile);
       return DockerArchiveSource.open(path, tag, options.signal);
+    }
+    case "docker": {
+      // Loaded only here: nothing but a pull from a registry needs what speaks HTTP.
+      const { RegistrySource } = await import("./registry.ts");
+      return new RegistrySource(parsed.name, { onProgress: options.onProgress, ...options.registry });
     }
     case "dir":
       return DirectorySource.open(parsed.path);

@@ -1,0 +1,458 @@
+// A client of the registry protocol, for pulls (docs/spec/oci.md, section 3): finds the scheme, answers challenges, follows redirects
+// without telling other hosts who we are, tries again what may be over, and goes on where a body was cut.
+
+import { ComposefsError, throwIfAborted } from "../../error.ts";
+import type { ProgressListener } from "../../progress.ts";
+import { parseDigest, verifyDigest, contentDigest, type Digest } from "../digest.ts";
+import { MAX_DOCUMENT_SIZE, MEDIA_TYPE, schema1Error, type Descriptor } from "../manifest.ts";
+import type { RegistryName } from "../reference.ts";
+import { answerChallenge, MAX_TOKEN_REPLY, parseToken, type Token, type TokenRequest } from "./authorize.ts";
+import { errorText } from "./error-body.ts";
+import { findCredentials, type Credentials } from "./credentials.ts";
+import {
+  Connections,
+  TIMEOUTS,
+  tlsFiles,
+  TransportError,
+  type HttpResponse,
+  type Timeouts,
+  type TlsFiles,
+} from "./http.ts";
+import { backoff, isTransient, MAX_TRIES, pause, retryAfter, Transient } from "./retry.ts";
+
+/** How to reach a registry. */
+export interface RegistryOptions {
+  /** False: accept any certificate of the registry's host, and plain http where there is no https. True when left out. */
+  readonly tlsVerify?: boolean | undefined;
+  /** A file of credentials that is looked at first, and must be there. */
+  readonly authFile?: string | undefined;
+  /** Instead of those of files. */
+  readonly credentials?: { readonly username: string; readonly password: string } | undefined;
+  readonly timeouts?: Timeouts | undefined;
+  /** The unit of the waits between tries, in milliseconds; a second when left out. */
+  readonly retryUnit?: number | undefined;
+  readonly onProgress?: ProgressListener | undefined;
+}
+
+const MAX_REDIRECTS = 10;
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+/** Bytes after which a cut body counts as progress, so that crumbs do not make a pull endless. */
+const PROGRESS = 64 << 10;
+
+const MANIFEST_TYPES = [MEDIA_TYPE.ociManifest, MEDIA_TYPE.ociIndex, MEDIA_TYPE.dockerManifest, MEDIA_TYPE.dockerList];
+
+/** A manifest or index as a registry serves it. */
+export interface FetchedManifest {
+  readonly bytes: Uint8Array;
+  readonly digest: Digest;
+  /** What the registry says it is; undefined where it says nothing useful. */
+  readonly mediaType: string | undefined;
+}
+
+/** One repository on one registry. */
+export class RegistryClient {
+  readonly #name: RegistryName;
+  readonly #options: RegistryOptions;
+  readonly #connections = new Connections();
+  readonly #tokens = new Map<string, Token>();
+  readonly #tls = new Map<string, Promise<TlsFiles>>();
+  #credentials: Promise<Credentials | undefined> | undefined;
+  #base: Promise<URL> | undefined;
+  /** The header that was good for the last request. */
+  #authorization: { header: string; expires: number } | undefined;
+
+  constructor(name: RegistryName, options: RegistryOptions = {}) {
+    this.#name = name;
+    this.#options = options;
+  }
+
+  /**
+   * Fetches a manifest or an index.
+   *
+   * @param reference a tag or a digest
+   * @throws ComposefsError `not-found`, `permission`, `digest-mismatch`, `limit`, `unsupported` for Docker schema 1, `io`
+   */
+  async manifest(reference: string, signal?: AbortSignal): Promise<FetchedManifest> {
+    const what = `the manifest ${reference} of ${this.#fullName}`;
+    return this.#retried(signal, async () => {
+      const response = await this.#get(`manifests/${reference}`, what, { accept: MANIFEST_TYPES.join(", ") }, signal);
+      const bytes = await this.#readAll(response, MAX_DOCUMENT_SIZE, what);
+      const isDigest = reference.includes(":");
+      if (isDigest) verifyDigest(bytes, reference, what);
+      const digest = isDigest ? reference : contentDigest(bytes);
+      const announced = response.header("docker-content-digest");
+      if (!isDigest && announced?.startsWith("sha256:") === true && announced !== digest) {
+        throw new ComposefsError(
+          "digest-mismatch",
+          `${what}: ${this.#name.host} calls it ${announced}, its content is ${digest}`,
+          {
+            digest,
+            hint: "something between here and the registry changes what it sends",
+          },
+        );
+      }
+      const mediaType = response.header("content-type")?.split(";")[0]?.trim().toLowerCase();
+      if (mediaType === MEDIA_TYPE.dockerManifest1 || mediaType === MEDIA_TYPE.dockerManifest1Signed)
+        throw schema1Error(what);
+      return { bytes, digest, mediaType };
+    });
+  }
+
+  /**
+   * The bytes of a blob, never more than its size. What was cut is fetched from there on.
+   *
+   * @throws ComposefsError `not-found`, `permission`, `digest-mismatch` when its length is not the descriptor's, `io`
+   */
+  async *blob(descriptor: Descriptor, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    const { digest, size } = descriptor;
+    parseDigest(digest);
+    const what = `the blob ${digest} of ${this.#fullName}`;
+    let done = 0;
+    let mayResume = true;
+    for (let tries = 1, before = 0; ; ) {
+      try {
+        const response = await this.#openBlob(descriptor, what, mayResume ? done : 0, signal);
+        let skip = done;
+        if (response.status === 206 || response.status === 416) {
+          const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.header("content-range") ?? "");
+          if (!mayResume || Number(range?.[1]) !== done || (range?.[2] !== "*" && Number(range?.[2]) !== size)) {
+            response.discard();
+            mayResume = false;
+            throw new Transient(
+              new ComposefsError("io", `${what}: ${this.#name.host} sent another range than asked for`),
+            );
+          }
+          skip = 0;
+        } else {
+          this.#checkLength(response, descriptor, what);
+        }
+        try {
+          for await (const bytes of response.body) {
+            const rest = bytes.length > skip ? bytes.subarray(skip) : undefined;
+            skip -= Math.min(skip, bytes.length);
+            if (rest === undefined) continue;
+            if (done + rest.length > size) throw this.#wrongLength(descriptor, what, "more than");
+            done += rest.length;
+            yield rest;
+          }
+        } catch (error) {
+          throw this.#transportFailure(error, what, done);
+        }
+        if (done === size && skip === 0) return;
+        throw new Transient(
+          new ComposefsError("digest-mismatch", `${what} ended after ${done} of ${size} bytes`, {
+            digest,
+            hint: `${this.#name.host} does not send the whole of it: try again later, or tell who runs it`,
+          }),
+        );
+      } catch (error) {
+        if (!(error instanceof Transient)) throw error;
+        if (done - before >= PROGRESS) tries = 1;
+        before = done;
+        if (tries >= MAX_TRIES) throw error.error;
+        await this.#wait(error, tries++, signal);
+      }
+    }
+  }
+
+  /** Closes the connections. */
+  close(): void {
+    this.#connections.close();
+  }
+
+  get #fullName(): string {
+    return `${this.#name.domain}/${this.#name.path}`;
+  }
+
+  async #openBlob(descriptor: Descriptor, what: string, from: number, signal?: AbortSignal): Promise<HttpResponse> {
+    const headers: Record<string, string> = from > 0 ? { range: `bytes=${from}-` } : {};
+    try {
+      return await this.#get(`blobs/${descriptor.digest}`, what, headers, signal);
+    } catch (error) {
+      const { urls = [] } = descriptor;
+      if (!(error instanceof ComposefsError) || error.code !== "not-found" || urls.length === 0) throw error;
+      // A foreign layer, which its registry may not serve.
+      for (const text of urls.slice(0, 10)) {
+        const url = URL.canParse(text) ? new URL(text) : undefined;
+        if (url === undefined || !/^https?:$/.test(url.protocol)) continue;
+        const response = await this.#follow(url, headers, undefined, what, signal);
+        if (response.status === 200 || response.status === 206) return response;
+        response.discard();
+      }
+      throw error;
+    }
+  }
+
+  #checkLength(response: HttpResponse, descriptor: Descriptor, what: string): void {
+    const length = response.header("content-length");
+    if (length === undefined || response.header("content-encoding") !== undefined) return;
+    if (Number(length) === descriptor.size) return;
+    response.discard();
+    throw this.#wrongLength(descriptor, what, `${length} bytes instead of`);
+  }
+
+  #wrongLength({ digest, size }: Descriptor, what: string, found: string): ComposefsError {
+    return new ComposefsError("digest-mismatch", `${what}: ${this.#name.host} sends ${found} ${size} bytes`, {
+      digest,
+      hint: "the image on the registry is damaged; push it again",
+    });
+  }
+
+  /** A request below the repository, authorized; the answer's status is 200 or 206. */
+  async #get(
+    path: string,
+    what: string,
+    headers: Readonly<Record<string, string>>,
+    signal?: AbortSignal,
+  ): Promise<HttpResponse> {
+    const base = await this.#ping(signal);
+    const url = new URL(`${this.#name.path}/${path}`, base);
+    let sent = await this.#currentAuthorization();
+    for (let round = 0; ; round++) {
+      const response = await this.#follow(url, headers, sent, what, signal);
+      const { status } = response;
+      if (status === 200 || status === 206) return response;
+      if (status === 416 && headers["range"] !== undefined) return response;
+      if (status !== 401 || round > 0) throw await this.#failure(response, what);
+      const challenge = response.header("www-authenticate") ?? "";
+      const fresh = await this.#authorize(challenge, base, sent, signal);
+      if (fresh === undefined) throw await this.#failure(response, what);
+      response.discard();
+      sent = fresh;
+    }
+  }
+
+  async #currentAuthorization(): Promise<string | undefined> {
+    const current = this.#authorization;
+    return current !== undefined && current.expires > performance.now() ? current.header : undefined;
+  }
+
+  /** An answer to a challenge; undefined when there is none but what was refused. */
+  async #authorize(
+    challenge: string,
+    registry: URL,
+    refused: string | undefined,
+    signal?: AbortSignal,
+  ): Promise<string | undefined> {
+    const credentials = await this.#findCredentials();
+    const answer = answerChallenge(challenge, { path: this.#name.path, registry, credentials });
+    if (answer === undefined) return undefined;
+    if (answer.kind === "header") {
+      if (answer.authorization === refused) return undefined;
+      this.#authorization = { header: answer.authorization, expires: Number.POSITIVE_INFINITY };
+      return answer.authorization;
+    }
+    const known = this.#tokens.get(answer.key);
+    const isGood = known !== undefined && known.expires > performance.now() && known.authorization !== refused;
+    const token = isGood ? known : await this.#fetchToken(answer.request, signal);
+    this.#tokens.set(answer.key, token);
+    this.#authorization = { header: token.authorization, expires: token.expires };
+    return token.authorization;
+  }
+
+  async #fetchToken({ method, url, headers, body }: TokenRequest, signal?: AbortSignal): Promise<Token> {
+    const what = `a token for ${this.#fullName} from ${url.host}`;
+    const response = await this.#send(url, { method, headers, ...(body === undefined ? {} : { body }) }, what, signal);
+    if (response.status !== 200) throw await this.#failure(response, what, url.host);
+    return parseToken(await this.#readAll(response, MAX_TOKEN_REPLY, what), url.host);
+  }
+
+  #findCredentials(): Promise<Credentials | undefined> {
+    const { credentials, authFile } = this.#options;
+    this.#credentials ??=
+      credentials === undefined
+        ? findCredentials(this.#name, { authFile })
+        : Promise.resolve({ kind: "basic", ...credentials });
+    return this.#credentials;
+  }
+
+  /** Finds out how the registry is reached; afterwards its API is known to be there. */
+  #ping(signal?: AbortSignal): Promise<URL> {
+    const found = (this.#base ??= this.#findBase(signal));
+    // The next one who asks tries again.
+    found.catch(() => {
+      if (this.#base === found) this.#base = undefined;
+    });
+    return found;
+  }
+
+  async #findBase(signal?: AbortSignal): Promise<URL> {
+    const { host } = this.#name;
+    const what = `the registry ${host}`;
+    const schemes = this.#options.tlsVerify === false ? ["https", "http"] : ["https"];
+    let problem: unknown;
+    for (const scheme of schemes) {
+      const base = new URL(`${scheme}://${host}/v2/`);
+      try {
+        const response = await this.#follow(base, {}, undefined, what, signal);
+        const { status } = response;
+        if (status === 401) {
+          const challenge = response.header("www-authenticate") ?? "";
+          response.discard();
+          // Saves the round of being refused; who cannot be satisfied now says so at the real request.
+          await this.#authorize(challenge, base, undefined, signal);
+          return base;
+        }
+        if (status === 200) {
+          response.discard();
+          return base;
+        }
+        if (isTransient(status)) throw await this.#failure(response, what);
+        response.discard();
+        problem = new ComposefsError("io", `${what} is none: ${base.href} answers ${status}`, {
+          hint: "check the name of the host; only its API below /v2/ counts",
+        });
+      } catch (error) {
+        if (!(error instanceof Transient) || scheme === schemes.at(-1)) throw error;
+        problem = error;
+      }
+    }
+    throw problem;
+  }
+
+  /** Sends a GET and follows redirects; only the first host sees the authorization. */
+  async #follow(
+    start: URL,
+    headers: Readonly<Record<string, string>>,
+    authorization: string | undefined,
+    what: string,
+    signal?: AbortSignal,
+  ): Promise<HttpResponse> {
+    let url = start;
+    for (let redirects = 0; ; redirects++) {
+      const own: Record<string, string> = { ...headers };
+      if (authorization !== undefined && url.origin === start.origin) own["authorization"] = authorization;
+      const response = await this.#send(url, { method: "GET", headers: own }, what, signal);
+      if (!REDIRECTS.has(response.status)) return response;
+      const location = response.header("location") ?? "";
+      response.discard();
+      if (redirects >= MAX_REDIRECTS) {
+        throw new ComposefsError("io", `${what}: ${start.host} redirects more than ${MAX_REDIRECTS} times`);
+      }
+      const next = URL.canParse(location, url.href) ? new URL(location, url) : undefined;
+      if (next === undefined || !/^https?:$/.test(next.protocol)) {
+        throw new ComposefsError(
+          "invalid",
+          `${what}: ${url.host} redirects to ${JSON.stringify(location.slice(0, 200))}`,
+        );
+      }
+      if (url.protocol === "https:" && next.protocol === "http:") {
+        throw new ComposefsError("permission", `${what}: ${url.host} redirects from https to http (${next.host})`, {
+          hint: "what comes over http can be read and changed on its way; the registry must redirect to https",
+        });
+      }
+      next.username = "";
+      next.password = "";
+      url = next;
+    }
+  }
+
+  /** One request; what fails below HTTP is a {@link Transient}. */
+  async #send(
+    url: URL,
+    request: { method: "GET" | "POST"; headers: Readonly<Record<string, string>>; body?: string },
+    what: string,
+    signal?: AbortSignal,
+  ): Promise<HttpResponse> {
+    const tls = url.protocol === "https:" ? await this.#tlsOf(url) : {};
+    const timeouts = this.#options.timeouts ?? TIMEOUTS;
+    const headers = { "user-agent": "composefs-js", ...request.headers };
+    try {
+      return await this.#connections.send({ ...request, headers, url, tls, timeouts, signal });
+    } catch (error) {
+      throwIfAborted(signal);
+      throw this.#transportFailure(error, what, undefined, url);
+    }
+  }
+
+  async #tlsOf(url: URL): Promise<TlsFiles> {
+    let files = this.#tls.get(url.host);
+    if (files === undefined) this.#tls.set(url.host, (files = tlsFiles(url.host)));
+    const isUnverified = this.#options.tlsVerify === false && url.host === this.#name.host;
+    return isUnverified ? { ...(await files), rejectUnauthorized: false } : files;
+  }
+
+  #transportFailure(error: unknown, what: string, done?: number, url?: URL): unknown {
+    if (!(error instanceof TransportError)) return error;
+    const where = url?.host ?? this.#name.host;
+    const place = done === undefined ? "" : ` after ${done} bytes`;
+    const isTrust = /CERT|SELF_SIGNED|ALTNAME|UNABLE_TO|DEPTH_ZERO/.test(error.symbol);
+    const isPlain = error.message === "the server does not speak TLS";
+    const hint = isTrust
+      ? `put the authority's certificate into /etc/containers/certs.d/${where}/ca.crt, or use --tls-verify=false`
+      : isPlain
+        ? "it may speak plain http: if that is meant, use --tls-verify=false"
+        : "check the network and the name of the host";
+    const failure = new ComposefsError("io", `${what}: ${where}: ${error.message}${place}`, { cause: error, hint });
+    // A certificate does not get better by waiting.
+    return isTrust ? failure : new Transient(failure);
+  }
+
+  /** The error that an answer stands for. */
+  async #failure(response: HttpResponse, what: string, host = this.#name.host): Promise<unknown> {
+    const { status } = response;
+    const after = retryAfter(response.header("retry-after"));
+    const said = await errorText(response);
+    const about = `${what}: ${host} answers ${status}${said === "" ? "" : ` (${said})`}`;
+    if (isTransient(status)) {
+      return new Transient(
+        new ComposefsError("io", about, { hint: "the registry is busy or has a fault; try again later" }),
+        after,
+      );
+    }
+    if (status === 404) {
+      return new ComposefsError("not-found", about, {
+        hint: "check name and tag; some registries answer so when a login is missing",
+      });
+    }
+    if (status === 401 || status === 403) {
+      const sent = (await this.#findCredentials()) !== undefined;
+      return new ComposefsError(
+        "permission",
+        `${about}; ${sent ? "the credentials were not accepted" : "no credentials were sent"}`,
+        {
+          hint: sent
+            ? `log in again, as with \`podman login ${this.#name.domain}\`, or give --creds USER:PASSWORD`
+            : `log in, as with \`podman login ${this.#name.domain}\`, or give --authfile or --creds USER:PASSWORD`,
+        },
+      );
+    }
+    return new ComposefsError("io", about);
+  }
+
+  async #readAll(response: HttpResponse, limit: number, what: string): Promise<Uint8Array> {
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    try {
+      for await (const chunk of response.body) {
+        size += chunk.length;
+        if (size > limit) throw new ComposefsError("limit", `${what} is longer than ${limit} bytes`);
+        chunks.push(chunk);
+      }
+    } catch (error) {
+      throw this.#transportFailure(error, what, size);
+    }
+    return Buffer.concat(chunks);
+  }
+
+  async #retried<T>(signal: AbortSignal | undefined, action: () => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await action();
+      } catch (error) {
+        if (!(error instanceof Transient)) throw error;
+        if (tries >= MAX_TRIES) throw error.error;
+        await this.#wait(error, tries, signal);
+      }
+    }
+  }
+
+  async #wait({ error, after }: Transient, tries: number, signal?: AbortSignal): Promise<void> {
+    const milliseconds = after ?? backoff(tries, this.#options.retryUnit ?? 1000);
+    this.#options.onProgress?.({
+      type: "note",
+      message: `${error.message}; trying again in ${(milliseconds / 1000).toFixed(1)} s`,
+    });
+    await pause(milliseconds, signal);
+  }
+}
