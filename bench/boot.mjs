@@ -8,7 +8,17 @@
 // `npm run test:peers -- test/interop/labels.test.ts` makes it.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -51,8 +61,15 @@ function policyFiles(root) {
   return files.set("etc/selinux/config", Buffer.from("SELINUXTYPE=default\n"));
 }
 
-/** Debian's directories and files, as often as it takes: each copy of a file has another name, beside the first one. */
+/** Sizes are those of the files, up to this. */
+const MAX_SIZE = 128 << 10;
+
+/**
+ * Debian's directories and files, as often as it takes: each copy of a file has another name, beside the first one, and other content
+ * of the same size.
+ */
 function makeDirectory(target, root, policy) {
+  const pool = Buffer.alloc(MAX_SIZE, "some text that is not looked at ");
   const listed = readdirSync(root, { recursive: true, withFileTypes: true });
   const entries = listed.map((entry) => ({
     entry,
@@ -68,7 +85,9 @@ function makeDirectory(target, root, policy) {
   for (let copy = 0; left > 0; copy++) {
     for (const { path } of files.slice(0, left)) {
       const name = copy === 0 ? basename(path) : `${copy}-${basename(path)}`;
-      writeFileSync(join(target, dirname(path), name), name);
+      const { size } = lstatSync(join(root, path));
+      pool.write(`${copy} ${path}\n`);
+      writeFileSync(join(target, dirname(path), name), pool.subarray(0, Math.min(size, MAX_SIZE)));
       left--;
     }
   }
@@ -76,6 +95,8 @@ function makeDirectory(target, root, policy) {
     mkdirSync(dirname(join(target, path)), { recursive: true });
     writeFileSync(join(target, path), content);
   }
+  // Versions of cfsctl differ in what they do with fractions.
+  for (const name of ["usr", "boot", "sysroot"]) utimesSync(join(target, name), 1700000000, 1700000000);
 }
 
 function policyLayer(policy) {

@@ -155,13 +155,21 @@ describeWithPeers(["cfsctl", "mmdebstrap", "zstd"], "a bootable Debian root", ()
     );
 
     it.each(options)("%s %s %s %s %s", (...global) => {
+      const id = theirs(...global, "compute-id", "--bootable", debian.directory);
+      expect(ours(...global, "compute-id", "--bootable", debian.directory)).toBe(id);
+      expect(ours(...global, "compute-karg", debian.directory)).toContain(id);
+    });
+
+    it.each(["1", "2"])("with the other options, in format %s", (version) => {
       for (const args of [
-        ["compute-id", "--bootable"],
         ["compute-id", "--bootable", "--xattrs", "keep-user-xattrs"],
         ["compute-id", "--bootable", "--no-propagate-usr-to-root"],
         ["compute-karg"],
-      ])
-        expect(ours(...global, ...args, debian.directory)).toBe(theirs(...global, ...args, debian.directory));
+        ["compute-karg", "--no-propagate-usr-to-root"],
+      ]) {
+        const words = ["--no-repo", "--hash", "sha256", "--erofs-version", version, ...args, debian.directory];
+        expect(ours(...words)).toBe(theirs(...words));
+      }
     });
 
     it("dumps alike", () => {
