@@ -11,6 +11,7 @@ import { describe, it } from "vitest";
 export type PeerName =
   | "cfsctl"
   | "skopeo"
+  | "docker-registry"
   | "fsverity"
   | "mkfs.erofs"
   | "fsck.erofs"
@@ -34,6 +35,7 @@ export type PeerName =
 const REMEDIES: Record<PeerName, string> = {
   cfsctl: "cargo install composefs-ctl --version '^0.9' --locked, then put it on PATH or name it in COMPOSEFS_CFSCTL",
   skopeo: "apt-get install skopeo",
+  "docker-registry": "apt-get install docker-registry",
   fsverity: "apt-get install fsverity",
   "mkfs.erofs": "apt-get install erofs-utils",
   "fsck.erofs": "apt-get install erofs-utils",

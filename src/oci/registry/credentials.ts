@@ -86,10 +86,18 @@ async function readAuthFile({ path, isRequired = false, isOld = false }: AuthFil
     throw systemError(error, `reading the credentials in ${path}`, path);
   }
   if (bytes.length === 0) return undefined;
-  // The old form is the map itself. No message may show what is in the file.
   const what = `the file of credentials ${path}`;
-  const document = parseJson(bytes, what, new Set(["auths", "credHelpers", "credsStore"]));
-  return isOld ? { auths: checkDocument(oldDocument, document, what) } : checkDocument(authDocument, document, what);
+  try {
+    const document = parseJson(bytes, what, new Set(["auths", "credHelpers", "credsStore"]));
+    // The old form is the map itself.
+    return isOld ? { auths: checkDocument(oldDocument, document, what) } : checkDocument(authDocument, document, what);
+  } catch {
+    // Neither as message nor as cause: both quote what is in the file.
+    throw new ComposefsError("invalid", `${what} is not JSON of the form {"auths": {"HOST": {"auth": "..."}}}`, {
+      path,
+      hint: "repair it, or log in again",
+    });
+  }
 }
 
 async function lookUp(
@@ -165,15 +173,22 @@ async function askHelper(
       },
     );
   }
-  const what = `the answer of ${program}`;
-  const reply = checkDocument(
-    v.object({ Username: v.string(), Secret: v.string() }),
-    parseJson(Buffer.from(stdout), what, new Set(["Username", "Secret"])),
-    what,
-  );
+  const reply = helperReply(stdout, program);
   if (reply.Secret === "") return undefined;
   if (reply.Username === "<token>") return { kind: "identity", token: reply.Secret };
   return { kind: "basic", username: reply.Username, password: reply.Secret };
+}
+
+const helperDocument = v.object({ Username: v.string(), Secret: v.string() });
+
+function helperReply(text: string, program: string): v.InferOutput<typeof helperDocument> {
+  const what = `the answer of ${program}`;
+  try {
+    return checkDocument(helperDocument, parseJson(Buffer.from(text), what, new Set(["Username", "Secret"])), what);
+  } catch {
+    // As above: nothing of the answer is shown.
+    throw new ComposefsError("invalid", `${what} is not JSON with Username and Secret`);
+  }
 }
 
 async function runHelper(

@@ -88,21 +88,30 @@ export class Connections {
     };
     return new Promise((resolve, reject) => {
       const outgoing = (isTls ? https : http).request(options);
-      const fail = (error: unknown) => {
+      let isSettled = false;
+      const settle = () => {
+        isSettled = true;
         clearTimeout(timer);
         signal?.removeEventListener("abort", abort);
-        reject(asTransportError(error));
       };
-      const abort = () => outgoing.destroy(new Error("interrupted"));
-      const timer = setTimeout(
-        () => outgoing.destroy(new TransportError(`no answer within ${timeouts.head / 1000} s`, "ETIMEDOUT")),
-        timeouts.head,
-      );
+      // Told here and not by the request's own event, which Deno does not send for a request that is destroyed while it waits.
+      const fail = (error: unknown) => {
+        if (isSettled) return;
+        settle();
+        reject(asTransportError(error));
+        outgoing.destroy();
+      };
+      const abort = () => fail(new Error("interrupted"));
+      const late = () => fail(new TransportError(`no answer within ${timeouts.head / 1000} s`, "ETIMEDOUT"));
+      const timer = setTimeout(late, timeouts.head);
       signal?.addEventListener("abort", abort, { once: true });
       outgoing.on("error", fail);
       outgoing.on("response", (incoming) => {
-        clearTimeout(timer);
-        signal?.removeEventListener("abort", abort);
+        if (isSettled) {
+          incoming.destroy();
+          return;
+        }
+        settle();
         resolve({
           status: incoming.statusCode ?? 0,
           header: (name) => {
@@ -185,7 +194,7 @@ function asTransportError(error: unknown): unknown {
   if (error instanceof TransportError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
   const symbol = typeof code === "string" ? code : "";
-  const text = /^write EPROTO|wrong version number|InvalidContentType/i.test(message)
+  const text = /^write EPROTO|wrong.version.number|InvalidContentType/i.test(`${symbol} ${message}`)
     ? "the server does not speak TLS"
     : symbol === "ECONNREFUSED"
       ? "connection refused"
