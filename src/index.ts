@@ -136,7 +136,7 @@ export type { BootableDirectoryOptions, TreeTransform } from "./boot/boot-direct
 export { bootableDirectory, repositoryBodies } from "./boot/boot-directory.ts";
 export type { BootableOptions, BootableTree, EmptiedMtimes } from "./boot/bootable-transform.ts";
 export { bootableTransform } from "./boot/bootable-transform.ts";
-export type { CommandLineEdit, Parameter } from "./boot/command-line.ts";
+export type { CommandLineEdit, Parameter } from "./boot/kargs/command-line.ts";
 export {
   addOrModifyParameter,
   addParameter,
@@ -148,13 +148,13 @@ export {
   removeParameter,
   sameForSoftReboot,
   splitCommandLine,
-} from "./boot/command-line.ts";
+} from "./boot/kargs/command-line.ts";
 export type {
   ArgumentToRender,
   ComposefsArgument,
   ListedArgument,
   TolerantArgument,
-} from "./boot/composefs-argument.ts";
+} from "./boot/kargs/composefs-argument.ts";
 export {
   checkUkiDigest,
   findComposefsArgument,
@@ -162,9 +162,9 @@ export {
   readComposefsArgument,
   renderComposefsArgument,
   setComposefsArgument,
-} from "./boot/composefs-argument.ts";
-export type { KargsFile } from "./boot/kargs-d.ts";
-export { imageKargs, updateKargs } from "./boot/kargs-d.ts";
+} from "./boot/kargs/composefs-argument.ts";
+export type { KargsFile } from "./boot/kargs/kargs-d.ts";
+export { imageKargs, updateKargs } from "./boot/kargs/kargs-d.ts";
 export type { BootEntry, EntryTarget } from "./boot/entry/bls.ts";
 export { entryArtifact, entryDigest, parseBootEntry, writeBootEntry } from "./boot/entry/bls.ts";
 export type { GrubEntry } from "./boot/entry/grub-config.ts";
@@ -173,15 +173,15 @@ export type { Artifact } from "./boot/entry/identity.ts";
 export type { BootLoader, MenuItem } from "./boot/entry/order.ts";
 export { sortMenu } from "./boot/entry/order.ts";
 export { compareVersions } from "./boot/entry/version.ts";
-export type { OpenBootFile, OpenFile, StepResult } from "./boot/carry-out.ts";
-export { carryOut } from "./boot/carry-out.ts";
-export type { PrepareOptions, UkiCheck } from "./boot/prepare.ts";
-export { chooseBootResource, planPrepareBoot } from "./boot/prepare.ts";
+export type { OpenBootFile, OpenFile, StepResult } from "./boot/change/carry-out.ts";
+export { carryOut } from "./boot/change/carry-out.ts";
+export type { PrepareOptions, UkiCheck } from "./boot/install/prepare.ts";
+export { chooseBootResource, planPrepareBoot } from "./boot/install/prepare.ts";
 export type { ImageFile } from "./boot/repository-files.ts";
 export { openImageFile } from "./boot/repository-files.ts";
-export type { BootStep, BootVolumeName } from "./boot/steps.ts";
-export type { BootVolume, VolumeEntry } from "./boot/volume.ts";
-export { DirectoryVolume } from "./boot/volume.ts";
+export type { BootStep, BootVolumeName } from "./boot/change/steps.ts";
+export type { BootVolume, VolumeEntry } from "./boot/change/volume.ts";
+export { DirectoryVolume } from "./boot/change/volume.ts";
 export type { LabelCause, LabelDifference } from "./boot/selinux/lint.ts";
 export { lintLabels } from "./boot/selinux/lint.ts";
 export type { Rule as LabelRule } from "./boot/selinux/matcher.ts";
@@ -191,16 +191,16 @@ export type { BootFile, BootResource, EntryResource, KernelResource, PeResource,
 export type { FileSource } from "./boot/file-source.ts";
 export { openFileSource } from "./boot/file-source.ts";
 export { OsRelease } from "./boot/os-release.ts";
-export type { PeSection, PeSource } from "./boot/pe.ts";
-export { bytesSource, PeFile } from "./boot/pe.ts";
-export type { AppendPlan, NewSection } from "./boot/pe-append.ts";
-export { UKI_SECTION, ukiBootDigest, ukiCommandLine, ukiLabel, ukiOsRelease, untilNul } from "./boot/uki.ts";
-export type { ExtractedUki } from "./boot/uki-extract.ts";
-export { extractUki } from "./boot/uki-extract.ts";
-export type { InspectedSection, UkiInspection } from "./boot/uki-inspect.ts";
-export { inspectUki } from "./boot/uki-inspect.ts";
-export type { AddonParts, PePlan, Stub, UkiParts } from "./boot/uki-write.ts";
-export { joined, peBytes, planAddon, planUki, writePe } from "./boot/uki-write.ts";
+export type { PeSection, PeSource } from "./boot/pe/read.ts";
+export { bytesSource, PeFile } from "./boot/pe/read.ts";
+export type { AppendPlan, NewSection } from "./boot/pe/append.ts";
+export { UKI_SECTION, ukiBootDigest, ukiCommandLine, ukiLabel, ukiOsRelease, untilNul } from "./boot/uki/uki.ts";
+export type { ExtractedUki } from "./boot/uki/extract.ts";
+export { extractUki } from "./boot/uki/extract.ts";
+export type { InspectedSection, UkiInspection } from "./boot/uki/inspect.ts";
+export { inspectUki } from "./boot/uki/inspect.ts";
+export type { AddonParts, PePlan, Stub, UkiParts } from "./boot/uki/write.ts";
+export { joined, peBytes, planAddon, planUki, writePe } from "./boot/uki/write.ts";
 export type { SealSource } from "./seal/base.ts";
 export type { BuiltUki, BuildUkiOptions, UkiFiles } from "./seal/build-uki.ts";
 export { buildUki } from "./seal/build-uki.ts";

@@ -3,7 +3,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { displayBytes, toByteString } from "../bytes/byte-string.ts";
 import { ComposefsError, systemError } from "../error.ts";
-import type { PeSource } from "./pe.ts";
+import type { PeSource } from "./pe/read.ts";
 
 /** An open file; dispose of it with `using`. */
 export interface FileSource extends PeSource, Disposable {

@@ -5,8 +5,8 @@ import { FsverityHasher } from "../core/fsverity.ts";
 import { ComposefsError } from "../error.ts";
 import { isDamaged } from "../repository/object-read.ts";
 import type { Repository } from "../repository/repository.ts";
-import type { OpenBootFile } from "./carry-out.ts";
-import { bytesSource, type PeSource } from "./pe.ts";
+import type { OpenBootFile } from "./change/carry-out.ts";
+import { bytesSource, type PeSource } from "./pe/read.ts";
 import type { BootFile } from "./resource.ts";
 
 const CHUNK = 1 << 20;

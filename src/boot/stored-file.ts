@@ -4,7 +4,7 @@ import { FsverityHasher } from "../core/fsverity.ts";
 import { throwIfAborted } from "../error.ts";
 import { isDamaged } from "../repository/object-read.ts";
 import type { Repository } from "../repository/repository.ts";
-import { bytesSource, type PeSource } from "./pe.ts";
+import { bytesSource, type PeSource } from "./pe/read.ts";
 import type { BootFile } from "./resource.ts";
 
 /** An open file of an image; dispose of it with `using`. */

@@ -2,7 +2,7 @@
 // kernel and the firmware say. Pure: the texts are given.
 
 import type { Algorithm } from "../bytes/algorithm.ts";
-import { readComposefsArgument } from "../boot/composefs-argument.ts";
+import { readComposefsArgument } from "../boot/kargs/composefs-argument.ts";
 import type { BootLoader } from "../boot/entry/order.ts";
 import { ComposefsError } from "../error.ts";
 import { isDeploymentId } from "./state.ts";

@@ -1,7 +1,7 @@
 // Which deployments a sysroot has and what each of them is: booted, staged, rollback, another (docs/spec/deployments.md, sections 4.1 and
 // 4.9). Status, gc and every decision start from this. Damage in one deployment is a warning and keeps the others usable.
 
-import { sameForSoftReboot } from "../boot/command-line.ts";
+import { sameForSoftReboot } from "../boot/kargs/command-line.ts";
 import { ComposefsError } from "../error.ts";
 import type { Digest } from "../oci/digest.ts";
 import { parseImginfo } from "./image-info.ts";

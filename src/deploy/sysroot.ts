@@ -3,7 +3,7 @@
 
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { DirectoryVolume } from "../boot/volume.ts";
+import { DirectoryVolume } from "../boot/change/volume.ts";
 import { EXCHANGED, readEntryFiles } from "../boot/entry/activate.ts";
 import type { BootLoader } from "../boot/entry/order.ts";
 import { ComposefsError } from "../error.ts";

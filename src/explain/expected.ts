@@ -3,10 +3,10 @@
 
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import type { Algorithm, ObjectId } from "../bytes/algorithm.ts";
-import { findComposefsArgument, listComposefsArguments } from "../boot/composefs-argument.ts";
+import { findComposefsArgument, listComposefsArguments } from "../boot/kargs/composefs-argument.ts";
 import { openFileSource } from "../boot/file-source.ts";
-import { PeFile } from "../boot/pe.ts";
-import { ukiCommandLine, untilNul } from "../boot/uki.ts";
+import { PeFile } from "../boot/pe/read.ts";
+import { ukiCommandLine, untilNul } from "../boot/uki/uki.ts";
 import { ComposefsError, systemError } from "../error.ts";
 import { recognizeImage } from "../image/header.ts";
 

@@ -1,8 +1,8 @@
 // The kernel command line of a sealed image (docs/spec/boot.md, section 14): kargs.d, the composefs argument, what the caller adds.
 
-import { extendCommandLine, wordSpans } from "../boot/command-line.ts";
-import { isComposefsWord, renderComposefsArgument } from "../boot/composefs-argument.ts";
-import { imageKargs, KARGS_DIRECTORY, type KargsFile } from "../boot/kargs-d.ts";
+import { extendCommandLine, wordSpans } from "../boot/kargs/command-line.ts";
+import { isComposefsWord, renderComposefsArgument } from "../boot/kargs/composefs-argument.ts";
+import { imageKargs, KARGS_DIRECTORY, type KargsFile } from "../boot/kargs/kargs-d.ts";
 import type { ReadFile } from "../boot/resource.ts";
 import { findDirectory, readText, regularFile } from "../boot/tree-file.ts";
 import type { ObjectId } from "../bytes/algorithm.ts";

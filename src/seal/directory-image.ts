@@ -3,7 +3,7 @@
 
 import { join } from "node:path";
 import { openFileSource } from "../boot/file-source.ts";
-import { bytesSource } from "../boot/pe.ts";
+import { bytesSource } from "../boot/pe/read.ts";
 import { type ByteString, compareBytes, displayBytes, fromByteString } from "../bytes/byte-string.ts";
 import { ComposefsError } from "../error.ts";
 import { commitImage } from "../oci/commit.ts";

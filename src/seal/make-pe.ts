@@ -4,10 +4,10 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { openFileSource } from "../boot/file-source.ts";
-import type { AppendPlan } from "../boot/pe-append.ts";
-import { readPeImage } from "../boot/pe-image.ts";
-import { holdsPlanned } from "../boot/pe-payload.ts";
-import { writePe } from "../boot/uki-write.ts";
+import type { AppendPlan } from "../boot/pe/append.ts";
+import { readPeImage } from "../boot/pe/image.ts";
+import { holdsPlanned } from "../boot/pe/payload.ts";
+import { writePe } from "../boot/uki/write.ts";
 import { ComposefsError } from "../error.ts";
 import type { ProgressListener } from "../progress.ts";
 import { runSigningCommand, type SigningCommand, signsElsewhere } from "./sign.ts";

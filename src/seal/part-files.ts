@@ -1,10 +1,10 @@
 // The chosen parts, opened, and the UKI planned from them (docs/spec/boot.md, section 5).
 
 import { openFileSource } from "../boot/file-source.ts";
-import { kernelVersionOf } from "../boot/kernel-version.ts";
-import type { PeSource } from "../boot/pe.ts";
+import { kernelVersionOf } from "../boot/uki/kernel-version.ts";
+import type { PeSource } from "../boot/pe/read.ts";
 import { openStoredFile } from "../boot/stored-file.ts";
-import { type PePlan, planAddon, planUki } from "../boot/uki-write.ts";
+import { type PePlan, planAddon, planUki } from "../boot/uki/write.ts";
 import { ComposefsError } from "../error.ts";
 import type { Repository } from "../repository/repository.ts";
 import type { ChosenParts, Part } from "./parts.ts";

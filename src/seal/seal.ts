@@ -1,10 +1,10 @@
 // From an image to a sealed one (docs/spec/boot.md, sections 2, 5 and 14): a UKI with the digest of the image on its command line goes
 // into the image's /boot, whose content is no part of that digest. Nothing of the result is visible before all of it is right.
 
-import { checkUkiDigest } from "../boot/composefs-argument.ts";
+import { checkUkiDigest } from "../boot/kargs/composefs-argument.ts";
 import { type FileSource, openFileSource } from "../boot/file-source.ts";
-import { PeFile } from "../boot/pe.ts";
-import { ukiCommandLine } from "../boot/uki.ts";
+import { PeFile } from "../boot/pe/read.ts";
+import { ukiCommandLine } from "../boot/uki/uki.ts";
 import type { ObjectId } from "../bytes/algorithm.ts";
 import { measureFile } from "../core/measure.ts";
 import { ComposefsError, throwIfAborted } from "../error.ts";

@@ -12,7 +12,7 @@ import {
   findParameter,
   parseParameters,
   splitCommandLine,
-} from "../../src/boot/command-line.ts";
+} from "../../src/boot/kargs/command-line.ts";
 import {
   checkUkiDigest,
   findComposefsArgument,
@@ -20,7 +20,7 @@ import {
   readComposefsArgument,
   renderComposefsArgument,
   setComposefsArgument,
-} from "../../src/boot/composefs-argument.ts";
+} from "../../src/boot/kargs/composefs-argument.ts";
 import { entryArtifact, entryDigest, parseBootEntry, writeBootEntry } from "../../src/boot/entry/bls.ts";
 import {
   grubEntryArtifact,
@@ -31,7 +31,7 @@ import {
 import { addEntryArgument, setEntryComposefsArgument, splitEntryLines } from "../../src/boot/entry/lines.ts";
 import { classifyEntry } from "../../src/boot/entry/menu.ts";
 import { compareRpmVersions, compareVersions } from "../../src/boot/entry/version.ts";
-import { parseKargsFile } from "../../src/boot/kargs-d.ts";
+import { parseKargsFile } from "../../src/boot/kargs/kargs-d.ts";
 import { ComposefsError } from "../../src/error.ts";
 import { goldensDir } from "../goldens-dir.ts";
 

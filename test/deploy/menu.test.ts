@@ -4,7 +4,7 @@ import { constantFrom, array, assert, property } from "fast-check";
 import { expect, test } from "vitest";
 import { parseBootEntry } from "../../src/boot/entry/bls.ts";
 import { sortMenu, type BootLoader } from "../../src/boot/entry/order.ts";
-import { readComposefsArgument } from "../../src/boot/composefs-argument.ts";
+import { readComposefsArgument } from "../../src/boot/kargs/composefs-argument.ts";
 import { readMenu } from "../../src/deploy/menu.ts";
 import { bootEntryIdentity, entryErrorCode } from "../../src/deploy/menu-entry.ts";
 import { isDeploymentId, type NamedText } from "../../src/deploy/state.ts";

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Algorithm } from "../../src/bytes/algorithm.ts";
-import { renderComposefsArgument } from "../../src/boot/composefs-argument.ts";
+import { renderComposefsArgument } from "../../src/boot/kargs/composefs-argument.ts";
 import type { FormatVersion } from "../../src/core/erofs.ts";
 import { computeImageId } from "../../src/oci/compute-id.ts";
 import { prepareBoot } from "../../src/oci/prepare-boot.ts";

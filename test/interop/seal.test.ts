@@ -5,8 +5,8 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writ
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { bytesSource, PeFile } from "../../src/boot/pe.ts";
-import { inspectUki } from "../../src/boot/uki-inspect.ts";
+import { bytesSource, PeFile } from "../../src/boot/pe/read.ts";
+import { inspectUki } from "../../src/boot/uki/inspect.ts";
 import type { Algorithm } from "../../src/bytes/algorithm.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import type { SealOptions, SealResult } from "../../src/seal/options.ts";

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { Algorithm } from "../../src/bytes/algorithm.ts";
-import { renderComposefsArgument } from "../../src/boot/composefs-argument.ts";
+import { renderComposefsArgument } from "../../src/boot/kargs/composefs-argument.ts";
 import type { FormatVersion } from "../../src/core/erofs.ts";
 import { computeImageId } from "../../src/oci/compute-id.ts";
 import { openImage } from "../../src/oci/stored-image.ts";

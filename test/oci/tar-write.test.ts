@@ -2,7 +2,7 @@
 
 import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
-import { bytesSource } from "../../src/boot/pe.ts";
+import { bytesSource } from "../../src/boot/pe/read.ts";
 import { type NewTarEntry, tarStream } from "../../src/oci/tar-write.ts";
 import { type TarEntry, TarReader } from "../../src/oci/tar.ts";
 import { NO_XATTRS, type Stat } from "../../src/tree/node.ts";

@@ -4,9 +4,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { kernelVersionOf } from "../../src/boot/kernel-version.ts";
-import { bytesSource, PeFile } from "../../src/boot/pe.ts";
-import { inspectUki } from "../../src/boot/uki-inspect.ts";
+import { kernelVersionOf } from "../../src/boot/uki/kernel-version.ts";
+import { bytesSource, PeFile } from "../../src/boot/pe/read.ts";
+import { inspectUki } from "../../src/boot/uki/inspect.ts";
 import { buildUki } from "../../src/seal/build-uki.ts";
 import { KERNEL, writeSigner } from "../fixtures/sealable.ts";
 import { makeStub } from "../fixtures/stub.ts";

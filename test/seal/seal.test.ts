@@ -5,8 +5,8 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writ
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { bytesSource, PeFile } from "../../src/boot/pe.ts";
-import { inspectUki } from "../../src/boot/uki-inspect.ts";
+import { bytesSource, PeFile } from "../../src/boot/pe/read.ts";
+import { inspectUki } from "../../src/boot/uki/inspect.ts";
 import { computeImageId } from "../../src/oci/compute-id.ts";
 import { contentDigest } from "../../src/oci/digest.ts";
 import { imageTree } from "../../src/oci/image-tree.ts";

@@ -2,8 +2,8 @@
 // the active directory holds a menu that boots; what was cut is finished by activating again.
 
 import { ComposefsError, throwIfAborted } from "../../error.ts";
-import { makeDirectories, removeDurably, renameDurably, writeDurably } from "../durable.ts";
-import type { BootVolume, VolumeEntry } from "../volume.ts";
+import { makeDirectories, removeDurably, renameDurably, writeDurably } from "../change/durable.ts";
+import type { BootVolume, VolumeEntry } from "../change/volume.ts";
 import { type BootEntry, writeBootEntry } from "./bls.ts";
 import { type EntryFile, type Menu, planActivation, readMenu, savedName } from "./menu.ts";
 import type { NamedEntry } from "./names.ts";

@@ -2,7 +2,7 @@
 
 import { displayBytes, utf8ByteString } from "../../bytes/byte-string.ts";
 import { ComposefsError, type ErrorDetails } from "../../error.ts";
-import { readComposefsArgument } from "../composefs-argument.ts";
+import { readComposefsArgument } from "../kargs/composefs-argument.ts";
 import { trimWhiteSpace } from "../../bytes/white-space.ts";
 import { type Artifact, kernelArtifact, ukiArtifact, ukiDigest } from "./identity.ts";
 

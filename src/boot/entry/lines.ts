@@ -1,8 +1,8 @@
 // A boot loader entry as a list of lines that is edited in place (docs/spec/boot.md, section 8.1): what is not touched keeps every
 // byte, comments and unknown keys included.
 
-import { segmentSpans, wordSpans } from "../command-line.ts";
-import { isComposefsWord } from "../composefs-argument.ts";
+import { segmentSpans, wordSpans } from "../kargs/command-line.ts";
+import { isComposefsWord } from "../kargs/composefs-argument.ts";
 import { trimWhiteSpaceStart } from "../../bytes/white-space.ts";
 
 /** The lines of an entry: split at LF, a final newline gives no line of its own, CR stays. */

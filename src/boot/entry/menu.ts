@@ -4,7 +4,7 @@
 import type { Algorithm } from "../../bytes/algorithm.ts";
 import { compareBytes } from "../../bytes/byte-string.ts";
 import { ComposefsError } from "../../error.ts";
-import { readComposefsArgument } from "../composefs-argument.ts";
+import { readComposefsArgument } from "../kargs/composefs-argument.ts";
 import { type BootEntry, entryArtifact, parseBootEntry, writeBootEntry } from "./bls.ts";
 import type { Artifact } from "./identity.ts";
 import { nameEntrySet, type NamedEntry, sortKeyOsId, UKI_DIRECTORY } from "./names.ts";

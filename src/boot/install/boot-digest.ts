@@ -3,10 +3,10 @@
 
 import { blobHasher } from "../../core/blob-digest.ts";
 import { throwIfAborted } from "../../error.ts";
-import type { OpenFile } from "../carry-out.ts";
+import type { OpenFile } from "../change/carry-out.ts";
 import { BOOTC_PREFIX } from "../entry/identity.ts";
 import type { BootLoader } from "../entry/order.ts";
-import type { BootVolume } from "../volume.ts";
+import type { BootVolume } from "../change/volume.ts";
 import type { DeploymentKernel } from "./deployment.ts";
 import { kernelParent } from "./plan.ts";
 

@@ -3,7 +3,7 @@
 import { trimWhiteSpace } from "../../bytes/white-space.ts";
 import { displayBytes } from "../../bytes/byte-string.ts";
 import { ComposefsError } from "../../error.ts";
-import { checkBootName } from "../steps.ts";
+import { checkBootName } from "../change/steps.ts";
 import type { OsRelease } from "../os-release.ts";
 import type { BootFile, BootResource } from "../resource.ts";
 

@@ -2,21 +2,21 @@
 // installation, an upgrade that is staged, its activation, and a rollback. Pure functions from what is there to a list of steps.
 
 import type { EntryTarget, BootEntry } from "../entry/bls.ts";
-import { extendCommandLine, splitCommandLine } from "../command-line.ts";
+import { extendCommandLine, splitCommandLine } from "../kargs/command-line.ts";
 import {
   checkUkiDigest,
   isComposefsWord,
   renderComposefsArgument,
   setComposefsArgument,
-} from "../composefs-argument.ts";
+} from "../kargs/composefs-argument.ts";
 import { type GrubEntry, grubEntryDigest, grubEspConfig, newGrubEntry, writeGrubConfig } from "../entry/grub-config.ts";
 import { findDeployment, type Menu, planRollback } from "../entry/menu.ts";
 import { addonPath, kernelDirectoryName, nameEntrySet, ukiPath } from "../entry/names.ts";
 import type { BootLoader } from "../entry/order.ts";
 import { displayBytes } from "../../bytes/byte-string.ts";
 import { ComposefsError } from "../../error.ts";
-import { updateKargs } from "../kargs-d.ts";
-import type { BootStep, BootVolumeName } from "../steps.ts";
+import { updateKargs } from "../kargs/kargs-d.ts";
+import type { BootStep, BootVolumeName } from "../change/steps.ts";
 import { writeBootEntry } from "../entry/bls.ts";
 import type { BootDeployment, DeploymentKernel, DeploymentUki } from "./deployment.ts";
 

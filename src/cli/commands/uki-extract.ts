@@ -17,8 +17,8 @@ export const ukiExtract: Command = {
   async run({ args, global, out, signal }) {
     const [path = "", directory = ""] = args;
     const { openFileSource } = await import("../../boot/file-source.ts");
-    const { PeFile } = await import("../../boot/pe.ts");
-    const { extractUki } = await import("../../boot/uki-extract.ts");
+    const { PeFile } = await import("../../boot/pe/read.ts");
+    const { extractUki } = await import("../../boot/uki/extract.ts");
     using file = openFileSource(path);
     const extracted = extractUki(PeFile.read(file, path), directory, signal);
     if (global.json) await out.json(extracted);

@@ -20,8 +20,8 @@ export const ukiInspect: Command = {
   async run({ args, global, out, signal }) {
     const [path = ""] = args;
     const { openFileSource } = await import("../../boot/file-source.ts");
-    const { PeFile } = await import("../../boot/pe.ts");
-    const { inspectUki } = await import("../../boot/uki-inspect.ts");
+    const { PeFile } = await import("../../boot/pe/read.ts");
+    const { inspectUki } = await import("../../boot/uki/inspect.ts");
     using file = openFileSource(path);
     const found = await inspectUki(PeFile.read(file, path), file, signal);
     if (global.json) await out.json(asJson(path, found));

@@ -1,20 +1,20 @@
 // Which files make an image bootable with composefs-rs' own initramfs program (docs/spec/boot.md, section 9): the choice of the
 // resource, and the plan for a boot directory.
 
-import { displayBytes, fromByteString, type ByteString } from "../bytes/byte-string.ts";
-import type { Algorithm, ObjectId } from "../bytes/algorithm.ts";
-import { ComposefsError } from "../error.ts";
-import { checkUkiDigest, isComposefsWord } from "./composefs-argument.ts";
-import { splitCommandLine } from "./command-line.ts";
+import { displayBytes, fromByteString, type ByteString } from "../../bytes/byte-string.ts";
+import type { Algorithm, ObjectId } from "../../bytes/algorithm.ts";
+import { ComposefsError } from "../../error.ts";
+import { checkUkiDigest, isComposefsWord } from "../kargs/composefs-argument.ts";
+import { splitCommandLine } from "../kargs/command-line.ts";
 import {
   addEntryArgument,
   entryLineValue,
   entryValues,
   joinEntryLines,
   setEntryComposefsArgument,
-} from "./entry/lines.ts";
-import type { BootResource, EntryResource, KernelResource, PeResource } from "./resource.ts";
-import { type BootStep, checkBootName, checkDistinctTargets } from "./steps.ts";
+} from "../entry/lines.ts";
+import type { BootResource, EntryResource, KernelResource, PeResource } from "../resource.ts";
+import { type BootStep, checkBootName, checkDistinctTargets } from "../change/steps.ts";
 
 /** What an entry is made with. */
 export interface PrepareOptions {

@@ -2,9 +2,9 @@
 // image, and the difference between two images carried over to a command line.
 
 import { parse, TomlError } from "smol-toml";
-import type { ByteString } from "../bytes/byte-string.ts";
-import { compareBytes, displayBytes } from "../bytes/byte-string.ts";
-import { ComposefsError, type ErrorDetails } from "../error.ts";
+import type { ByteString } from "../../bytes/byte-string.ts";
+import { compareBytes, displayBytes } from "../../bytes/byte-string.ts";
+import { ComposefsError, type ErrorDetails } from "../../error.ts";
 import { extendCommandLine, parameterIdentity, parseParameters, removeParametersWhere } from "./command-line.ts";
 
 /** Where the files lie in an image. */

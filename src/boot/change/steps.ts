@@ -1,10 +1,10 @@
 // What is to be done in a boot directory, as data (docs/spec/boot.md, sections 9 to 11): planners make lists of steps, `carry-out.ts`
 // does them one after the other, each durable before the next begins.
 
-import { ComposefsError } from "../error.ts";
-import type { NamedEntry } from "./entry/names.ts";
-import type { BootLoader } from "./entry/order.ts";
-import type { BootFile } from "./resource.ts";
+import { ComposefsError } from "../../error.ts";
+import type { NamedEntry } from "../entry/names.ts";
+import type { BootLoader } from "../entry/order.ts";
+import type { BootFile } from "../resource.ts";
 
 /** One step. Paths are text, relative to the volume, with `/` between their components. */
 export type BootStep =

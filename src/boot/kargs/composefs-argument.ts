@@ -1,9 +1,9 @@
 // The kernel argument that names the image to boot (docs/spec/boot.md, sections 7.3, 7.4 and 7.6): `composefs=` and
 // `composefs.digest=`, how they are found, written and replaced, and the check of a UKI's command line.
 
-import { type Algorithm, DIGEST_SIZE, type ObjectId } from "../bytes/algorithm.ts";
-import { displayBytes, utf8ByteString } from "../bytes/byte-string.ts";
-import { ComposefsError, type ErrorDetails } from "../error.ts";
+import { type Algorithm, DIGEST_SIZE, type ObjectId } from "../../bytes/algorithm.ts";
+import { displayBytes, utf8ByteString } from "../../bytes/byte-string.ts";
+import { ComposefsError, type ErrorDetails } from "../../error.ts";
 import { parseParameter, splitCommandLine, wordSpans } from "./command-line.ts";
 
 /** The image that a kernel command line names. */

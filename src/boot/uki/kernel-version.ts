@@ -1,6 +1,6 @@
 // The version that a kernel says it has, where its format has a place for that: x86's bzImage (the kernel's boot protocol, "HdrS").
 
-import type { PeSource } from "./pe.ts";
+import type { PeSource } from "../pe/read.ts";
 
 const MAGIC_AT = 0x202;
 const POINTER_AT = 0x20e;

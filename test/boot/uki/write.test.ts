@@ -13,12 +13,12 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { openFileSource } from "../../src/boot/file-source.ts";
-import { bytesSource, PeFile, type PeSource } from "../../src/boot/pe.ts";
-import { PeChecksum, readPeImage } from "../../src/boot/pe-image.ts";
-import { inspectUki } from "../../src/boot/uki-inspect.ts";
-import { joined, peBytes, planAddon, planUki, type UkiParts, writePe } from "../../src/boot/uki-write.ts";
-import { makeStub, type StubOptions } from "../fixtures/stub.ts";
+import { openFileSource } from "../../../src/boot/file-source.ts";
+import { bytesSource, PeFile, type PeSource } from "../../../src/boot/pe/read.ts";
+import { PeChecksum, readPeImage } from "../../../src/boot/pe/image.ts";
+import { inspectUki } from "../../../src/boot/uki/inspect.ts";
+import { joined, peBytes, planAddon, planUki, type UkiParts, writePe } from "../../../src/boot/uki/write.ts";
+import { makeStub, type StubOptions } from "../../fixtures/stub.ts";
 
 const work = mkdtempSync(join(tmpdir(), "uki-write-test-"));
 afterAll(() => rmSync(work, { recursive: true }));

@@ -6,20 +6,20 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { describe, expect, test } from "vitest";
-import { utf8ByteString } from "../../src/bytes/byte-string.ts";
-import { carryOut, type OpenFile } from "../../src/boot/carry-out.ts";
-import { discoverBootResources } from "../../src/boot/discover.ts";
-import { activateEntries, dropStagedEntries, readEntryMenu } from "../../src/boot/entry/activate.ts";
-import { grubEntryDigest, parseGrubConfig } from "../../src/boot/entry/grub-config.ts";
-import { readMenu } from "../../src/boot/entry/menu.ts";
-import type { BootLoader } from "../../src/boot/entry/order.ts";
-import { kernelBootDigest, kernelDirectoryDigests } from "../../src/boot/install/boot-digest.ts";
+import { utf8ByteString } from "../../../src/bytes/byte-string.ts";
+import { carryOut, type OpenFile } from "../../../src/boot/change/carry-out.ts";
+import { discoverBootResources } from "../../../src/boot/discover.ts";
+import { activateEntries, dropStagedEntries, readEntryMenu } from "../../../src/boot/entry/activate.ts";
+import { grubEntryDigest, parseGrubConfig } from "../../../src/boot/entry/grub-config.ts";
+import { readMenu } from "../../../src/boot/entry/menu.ts";
+import type { BootLoader } from "../../../src/boot/entry/order.ts";
+import { kernelBootDigest, kernelDirectoryDigests } from "../../../src/boot/install/boot-digest.ts";
 import {
   type BootDeployment,
   chooseDeploymentBoot,
   type DeploymentUki,
   describeDeployment,
-} from "../../src/boot/install/deployment.ts";
+} from "../../../src/boot/install/deployment.ts";
 import {
   entryVolume,
   type KernelInstallOptions,
@@ -30,16 +30,16 @@ import {
   planKernelUpgrade,
   planUkiInstall,
   planUkiUpgrade,
-} from "../../src/boot/install/plan.ts";
-import { OsRelease } from "../../src/boot/os-release.ts";
-import type { BootFile, BootResource } from "../../src/boot/resource.ts";
-import type { BootStep } from "../../src/boot/steps.ts";
-import { DirectoryVolume } from "../../src/boot/volume.ts";
-import { syscalls } from "../../src/runtime/syscalls.ts";
-import { Leaf, NO_XATTRS } from "../../src/tree/node.ts";
-import { type BootTreeEntry, bootTree } from "../fixtures/boot-tree.ts";
-import { type Loss, MemoryVolume, PowerLoss } from "../fixtures/memory-volume.ts";
-import { bootCases } from "./boot-goldens.ts";
+} from "../../../src/boot/install/plan.ts";
+import { OsRelease } from "../../../src/boot/os-release.ts";
+import type { BootFile, BootResource } from "../../../src/boot/resource.ts";
+import type { BootStep } from "../../../src/boot/change/steps.ts";
+import { DirectoryVolume } from "../../../src/boot/change/volume.ts";
+import { syscalls } from "../../../src/runtime/syscalls.ts";
+import { Leaf, NO_XATTRS } from "../../../src/tree/node.ts";
+import { type BootTreeEntry, bootTree } from "../../fixtures/boot-tree.ts";
+import { type Loss, MemoryVolume, PowerLoss } from "../../fixtures/memory-volume.ts";
+import { bootCases } from "../boot-goldens.ts";
 
 interface Scenario {
   id: string;

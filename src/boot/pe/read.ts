@@ -1,8 +1,8 @@
 // Sections of PE files, read as composefs-rs reads them (docs/spec/boot.md, section 5). The file is foreign: every offset is
 // checked against its size before anything is allocated or read, and only what is asked for is looked at.
 
-import { toByteString, type ByteString } from "../bytes/byte-string.ts";
-import { ComposefsError } from "../error.ts";
+import { toByteString, type ByteString } from "../../bytes/byte-string.ts";
+import { ComposefsError } from "../../error.ts";
 
 /** Bytes that can be read anywhere. `read` gives fewer bytes than asked for only at the end. Objects of a repository are such. */
 export interface PeSource {

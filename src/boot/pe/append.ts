@@ -1,10 +1,10 @@
 // Sections added to a PE file: where headers, old and new content go. A pure plan (`planAppend`); `appendedChunks` carries it
 // out as a stream, so that a kernel or an initramfs is never held whole. The same input gives the same bytes.
 
-import { fromByteString, type ByteString } from "../bytes/byte-string.ts";
-import { ComposefsError, throwIfAborted } from "../error.ts";
-import { bytesSource, type PeSource } from "./pe.ts";
-import { type PeImage, readPeImage } from "./pe-image.ts";
+import { fromByteString, type ByteString } from "../../bytes/byte-string.ts";
+import { ComposefsError, throwIfAborted } from "../../error.ts";
+import { bytesSource, type PeSource } from "./read.ts";
+import { type PeImage, readPeImage } from "./image.ts";
 
 /** A section to add. */
 export interface NewSection {

@@ -1,9 +1,9 @@
 // What a unified kernel image says: its label, its command line, the digest of its kernel (docs/spec/boot.md, section 5).
 
-import { blobHasher } from "../core/blob-digest.ts";
-import { ComposefsError, throwIfAborted } from "../error.ts";
-import { OsRelease } from "./os-release.ts";
-import type { PeFile } from "./pe.ts";
+import { blobHasher } from "../../core/blob-digest.ts";
+import { ComposefsError, throwIfAborted } from "../../error.ts";
+import { OsRelease } from "../os-release.ts";
+import type { PeFile } from "../pe/read.ts";
 
 /** The sections that make a PE file a UKI. */
 export const UKI_SECTION = {

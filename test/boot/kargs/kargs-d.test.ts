@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { imageKargs, parseKargsFile, updateKargs } from "../../src/boot/kargs-d.ts";
-import { ComposefsError } from "../../src/error.ts";
+import { imageKargs, parseKargsFile, updateKargs } from "../../../src/boot/kargs/kargs-d.ts";
+import { ComposefsError } from "../../../src/error.ts";
 
 function failure(text: string): { message: string; line: number | undefined } {
   try {

@@ -15,18 +15,18 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { carryOut, type OpenFile } from "../../src/boot/carry-out.ts";
-import { findComposefsArgument } from "../../src/boot/composefs-argument.ts";
-import { discoverBootResources } from "../../src/boot/discover.ts";
-import { bytesSource, PeFile } from "../../src/boot/pe.ts";
-import { chooseBootResource, planPrepareBoot, type PrepareOptions } from "../../src/boot/prepare.ts";
-import type { BootFile, BootResource } from "../../src/boot/resource.ts";
-import type { BootStep } from "../../src/boot/steps.ts";
-import { ukiCommandLine } from "../../src/boot/uki.ts";
-import { DirectoryVolume } from "../../src/boot/volume.ts";
-import { type BootTreeEntry, bootTree } from "../fixtures/boot-tree.ts";
-import { type Loss, MemoryVolume, PowerLoss } from "../fixtures/memory-volume.ts";
-import { bootCases } from "./boot-goldens.ts";
+import { carryOut, type OpenFile } from "../../../src/boot/change/carry-out.ts";
+import { findComposefsArgument } from "../../../src/boot/kargs/composefs-argument.ts";
+import { discoverBootResources } from "../../../src/boot/discover.ts";
+import { bytesSource, PeFile } from "../../../src/boot/pe/read.ts";
+import { chooseBootResource, planPrepareBoot, type PrepareOptions } from "../../../src/boot/install/prepare.ts";
+import type { BootFile, BootResource } from "../../../src/boot/resource.ts";
+import type { BootStep } from "../../../src/boot/change/steps.ts";
+import { ukiCommandLine } from "../../../src/boot/uki/uki.ts";
+import { DirectoryVolume } from "../../../src/boot/change/volume.ts";
+import { type BootTreeEntry, bootTree } from "../../fixtures/boot-tree.ts";
+import { type Loss, MemoryVolume, PowerLoss } from "../../fixtures/memory-volume.ts";
+import { bootCases } from "../boot-goldens.ts";
 
 let root = "";
 beforeEach(() => {

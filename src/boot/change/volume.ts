@@ -19,8 +19,8 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { ComposefsError, systemError, throwIfAborted } from "../error.ts";
-import { syscalls } from "../runtime/syscalls.ts";
+import { ComposefsError, systemError, throwIfAborted } from "../../error.ts";
+import { syscalls } from "../../runtime/syscalls.ts";
 
 /** An entry of a directory. */
 export interface VolumeEntry {

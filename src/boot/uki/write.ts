@@ -2,12 +2,12 @@
 // order of `ukify`, the kernel last so that it may grow into the memory behind it. The same parts give the same bytes.
 
 import { writeSync } from "node:fs";
-import type { ByteString } from "../bytes/byte-string.ts";
-import { ComposefsError } from "../error.ts";
-import { replaceFile } from "../runtime/replace-file.ts";
-import { bytesSource, PeFile, type PeSource } from "./pe.ts";
-import { appendedChunks, type AppendPlan, type NewSection, planAppend } from "./pe-append.ts";
-import { PeChecksum } from "./pe-image.ts";
+import type { ByteString } from "../../bytes/byte-string.ts";
+import { ComposefsError } from "../../error.ts";
+import { replaceFile } from "../../runtime/replace-file.ts";
+import { bytesSource, PeFile, type PeSource } from "../pe/read.ts";
+import { appendedChunks, type AppendPlan, type NewSection, planAppend } from "../pe/append.ts";
+import { PeChecksum } from "../pe/image.ts";
 
 /** systemd's stub, whole: `linuxx64.efi.stub` for images, `addonx64.efi.stub` for addons. */
 export interface Stub {

@@ -1,9 +1,9 @@
 // Whether a signed file is still the file that was signed: signatures add to the end and change fields of the headers, and nothing else.
 
-import { throwIfAborted } from "../error.ts";
-import type { PeSource } from "./pe.ts";
-import { appendedChunks, type AppendPlan } from "./pe-append.ts";
-import { readPeImage } from "./pe-image.ts";
+import { throwIfAborted } from "../../error.ts";
+import type { PeSource } from "./read.ts";
+import { appendedChunks, type AppendPlan } from "./append.ts";
+import { readPeImage } from "./image.ts";
 
 /**
  * Compares all that is loaded: the section tables, and everything behind the headers.

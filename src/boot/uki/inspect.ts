@@ -1,11 +1,11 @@
 // All that a PE file for systemd's stub says, for people and programs that look into one (docs/spec/boot.md, section 5).
 
-import { displayBytes } from "../bytes/byte-string.ts";
-import { blobHasher } from "../core/blob-digest.ts";
-import { ComposefsError, throwIfAborted } from "../error.ts";
-import { type ListedArgument, listComposefsArguments } from "./composefs-argument.ts";
-import type { PeFile, PeSource } from "./pe.ts";
-import { readPeImage } from "./pe-image.ts";
+import { displayBytes } from "../../bytes/byte-string.ts";
+import { blobHasher } from "../../core/blob-digest.ts";
+import { ComposefsError, throwIfAborted } from "../../error.ts";
+import { type ListedArgument, listComposefsArguments } from "../kargs/composefs-argument.ts";
+import type { PeFile, PeSource } from "../pe/read.ts";
+import { readPeImage } from "../pe/image.ts";
 import { UKI_SECTION, ukiBootDigest, ukiCommandLine, ukiOsRelease, untilNul } from "./uki.ts";
 
 /** A section with content of its own. */

@@ -13,11 +13,11 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { ComposefsError, systemError, throwIfAborted } from "../error.ts";
-import { syncDirectory } from "../runtime/replace-file.ts";
-import type { PeFile } from "./pe.ts";
+import { ComposefsError, systemError, throwIfAborted } from "../../error.ts";
+import { syncDirectory } from "../../runtime/replace-file.ts";
+import type { PeFile } from "../pe/read.ts";
 import { UKI_SECTION, untilNul } from "./uki.ts";
-import { trimWhiteSpace } from "../bytes/white-space.ts";
+import { trimWhiteSpace } from "../../bytes/white-space.ts";
 
 /** What was extracted. */
 export interface ExtractedUki {

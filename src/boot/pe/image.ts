@@ -1,8 +1,8 @@
 // What a loader needs of a PE file besides its sections: alignments, sizes, checksum, signatures. Read strictly, unlike the
 // sections of foreign files (pe.ts): only files that will be extended or judged as a whole come here (docs/spec/boot.md, section 5).
 
-import { ComposefsError } from "../error.ts";
-import { PeFile, type PeSource } from "./pe.ts";
+import { ComposefsError } from "../../error.ts";
+import { PeFile, type PeSource } from "./read.ts";
 
 /** Offsets and values of the optional header. All offsets are positions in the file. */
 export interface PeImage {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { type Algorithm } from "../../src/bytes/algorithm.ts";
+import { type Algorithm } from "../../../src/bytes/algorithm.ts";
 import {
   addOrModifyParameter,
   addParameter,
@@ -14,7 +14,7 @@ import {
   removeParameter,
   sameForSoftReboot,
   splitCommandLine,
-} from "../../src/boot/command-line.ts";
+} from "../../../src/boot/kargs/command-line.ts";
 import {
   checkUkiDigest,
   findComposefsArgument,
@@ -22,9 +22,9 @@ import {
   readComposefsArgument,
   renderComposefsArgument,
   setComposefsArgument,
-} from "../../src/boot/composefs-argument.ts";
-import { ComposefsError } from "../../src/error.ts";
-import { bootCases, outcome } from "./boot-goldens.ts";
+} from "../../../src/boot/kargs/composefs-argument.ts";
+import { ComposefsError } from "../../../src/error.ts";
+import { bootCases, outcome } from "../boot-goldens.ts";
 
 describe("goldens", () => {
   test.each(bootCases<{ cmdline: string; tokens: string[] }>("cmdline-split"))("split $cmdline", (c) => {

@@ -5,13 +5,13 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { findComposefsArgument } from "../../src/boot/composefs-argument.ts";
-import { openFileSource } from "../../src/boot/file-source.ts";
-import { bytesSource, PeFile, type PeSource } from "../../src/boot/pe.ts";
-import { ukiBootDigest, ukiCommandLine, ukiLabel, untilNul } from "../../src/boot/uki.ts";
-import { extractUki } from "../../src/boot/uki-extract.ts";
-import { ComposefsError } from "../../src/error.ts";
-import { goldensDir } from "../goldens-dir.ts";
+import { findComposefsArgument } from "../../../src/boot/kargs/composefs-argument.ts";
+import { openFileSource } from "../../../src/boot/file-source.ts";
+import { bytesSource, PeFile, type PeSource } from "../../../src/boot/pe/read.ts";
+import { ukiBootDigest, ukiCommandLine, ukiLabel, untilNul } from "../../../src/boot/uki/uki.ts";
+import { extractUki } from "../../../src/boot/uki/extract.ts";
+import { ComposefsError } from "../../../src/error.ts";
+import { goldensDir } from "../../goldens-dir.ts";
 
 type OrError<T> = T | { readonly error: string };
 

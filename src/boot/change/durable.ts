@@ -2,7 +2,7 @@
 // durable, and whatever moment it is cut at, every name refers to an old or a new file that is whole.
 
 import { randomBytes } from "node:crypto";
-import { ComposefsError } from "../error.ts";
+import { ComposefsError } from "../../error.ts";
 import type { BootVolume } from "./volume.ts";
 
 /** What names of unfinished files begin with; boot loaders pass over them. 16 hex digits follow. */

@@ -1,13 +1,13 @@
 // Does the steps of a plan for a boot directory, one after the other (docs/spec/boot.md, section 11). Files of the image are streamed,
 // verified and hashed while they are copied.
 
-import { blobHasher } from "../core/blob-digest.ts";
-import { displayBytes } from "../bytes/byte-string.ts";
-import { throwIfAborted } from "../error.ts";
-import type { ProgressListener } from "../progress.ts";
+import { blobHasher } from "../../core/blob-digest.ts";
+import { displayBytes } from "../../bytes/byte-string.ts";
+import { throwIfAborted } from "../../error.ts";
+import type { ProgressListener } from "../../progress.ts";
 import { parentOf, removeDurably, renameDurably, writeDurably } from "./durable.ts";
-import { type Activation, activateEntries, stageEntries } from "./entry/activate.ts";
-import type { BootFile } from "./resource.ts";
+import { type Activation, activateEntries, stageEntries } from "../entry/activate.ts";
+import type { BootFile } from "../resource.ts";
 import type { BootStep, BootVolumeName } from "./steps.ts";
 import type { BootVolume, OpenVolumeFile } from "./volume.ts";
 
