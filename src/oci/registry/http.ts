@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 
 import { systemError, throwIfAborted } from "../../error.ts";
+import { proxyAgent, proxyFor } from "./proxy.ts";
 
 /** How long is waited, in milliseconds. */
 export interface Timeouts {
@@ -142,7 +143,10 @@ export class Connections {
     let agent = this.#agents.get(key);
     if (agent === undefined) {
       const options = { keepAlive: true, maxSockets: 8 };
-      agent = url.protocol === "https:" ? new https.Agent({ ...options, ...tls }) : new http.Agent(options);
+      const proxy = proxyFor(url, process.env);
+      if (proxy !== undefined)
+        agent = proxyAgent(url, proxy, url.protocol === "https:" ? { ...options, ...tls } : options);
+      else agent = url.protocol === "https:" ? new https.Agent({ ...options, ...tls }) : new http.Agent(options);
       this.#agents.set(key, agent);
     }
     return agent;
