@@ -50,43 +50,41 @@ export function proxyAgent(url: URL, proxy: URL, options: object): HttpAgent | H
   const agent = new (isTls ? HttpsAgent : HttpAgent)(options);
   const port = url.port || (isTls ? "443" : "80");
   const create = (given: object, callback: (error: Error | null, socket?: Socket) => void): undefined => {
-    tunnel(proxy, `${url.hostname}:${port}`).then(
-      (socket) =>
-        callback(null, isTls ? tlsConnect({ ...options, ...given, socket, servername: url.hostname }) : socket),
-      (error: unknown) => callback(error as Error),
-    );
+    tunnel(proxy, `${url.hostname}:${port}`, (result) => {
+      if (result instanceof Error) callback(result);
+      else
+        callback(null, isTls ? tlsConnect({ ...options, ...given, socket: result, servername: url.hostname }) : result);
+    });
   };
   Object.assign(agent, { createConnection: create });
   return agent;
 }
 
-function tunnel(proxy: URL, target: string): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const port = Number(proxy.port || (proxy.protocol === "https:" ? 443 : 80));
-    const host = proxy.hostname.replace(/^\[|\]$/g, "");
-    const socket =
-      proxy.protocol === "https:" ? tlsConnect({ host, port, servername: host }) : netConnect({ host, port });
-    const user = decodeURIComponent(proxy.username);
-    const login = Buffer.from(`${user}:${decodeURIComponent(proxy.password)}`).toString("base64");
-    const authorization = user === "" ? "" : `Proxy-Authorization: Basic ${login}\r\n`;
-    let head = Buffer.alloc(0);
-    const fail = (message: string) => {
-      socket.destroy();
-      reject(new Error(`the proxy ${proxy.host}: ${message}`));
-    };
-    const onError = (error: Error) => fail(error.message);
-    const onClose = () => fail("it closed the connection");
-    const onData = (bytes: Buffer) => {
-      head = Buffer.concat([head, bytes]);
-      const end = head.indexOf("\r\n\r\n");
-      if (end < 0 && head.length < MAX_HEAD) return;
-      socket.removeListener("data", onData).removeListener("error", onError).removeListener("close", onClose);
-      const status = /^HTTP\/1\.[01] (\d{3})/.exec(head.toString("latin1"))?.[1];
-      if (end < 0 || status !== "200") return fail(`it makes no tunnel to ${target} (${status ?? "no HTTP"})`);
-      if (head.length > end + 4) return fail("it sends more than its answer");
-      return resolve(socket);
-    };
-    socket.on("data", onData).on("error", onError).on("close", onClose);
-    socket.write(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n${authorization}\r\n`);
-  });
+function tunnel(proxy: URL, target: string, done: (result: Socket | Error) => void): void {
+  const port = Number(proxy.port || (proxy.protocol === "https:" ? 443 : 80));
+  const host = proxy.hostname.replace(/^\[|\]$/g, "");
+  const socket =
+    proxy.protocol === "https:" ? tlsConnect({ host, port, servername: host }) : netConnect({ host, port });
+  const user = decodeURIComponent(proxy.username);
+  const login = Buffer.from(`${user}:${decodeURIComponent(proxy.password)}`).toString("base64");
+  const authorization = user === "" ? "" : `Proxy-Authorization: Basic ${login}\r\n`;
+  let head = Buffer.alloc(0);
+  const fail = (message: string) => {
+    socket.destroy();
+    done(new Error(`the proxy ${proxy.host}: ${message}`));
+  };
+  const onError = (error: Error) => fail(error.message);
+  const onClose = () => fail("it closed the connection");
+  const onData = (bytes: Buffer) => {
+    head = Buffer.concat([head, bytes]);
+    const end = head.indexOf("\r\n\r\n");
+    if (end < 0 && head.length < MAX_HEAD) return;
+    socket.removeListener("data", onData).removeListener("error", onError).removeListener("close", onClose);
+    const status = /^HTTP\/1\.[01] (\d{3})/.exec(head.toString("latin1"))?.[1];
+    if (end < 0 || status !== "200") return fail(`it makes no tunnel to ${target} (${status ?? "no HTTP"})`);
+    if (head.length > end + 4) return fail("it sends more than its answer");
+    return done(socket);
+  };
+  socket.on("data", onData).on("error", onError).on("close", onClose);
+  socket.write(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n${authorization}\r\n`);
 }
