@@ -303,7 +303,8 @@ export class RegistryClient {
           hint: "check the name of the host; only its API below /v2/ counts",
         });
       } catch (error) {
-        if (!(error instanceof Transient) || scheme === schemes.at(-1)) throw error;
+        const mayBeHttp = error instanceof Transient || (error instanceof ComposefsError && error.code === "io");
+        if (!mayBeHttp || scheme === schemes.at(-1)) throw error;
         problem = error;
       }
     }
@@ -384,8 +385,8 @@ export class RegistryClient {
         ? "it may speak plain http: if that is meant, use --tls-verify=false"
         : "check the network and the name of the host";
     const failure = new ComposefsError("io", `${what}: ${where}: ${error.message}${place}`, { cause: error, hint });
-    // A certificate does not get better by waiting.
-    return isTrust ? failure : new Transient(failure);
+    // A certificate, a server without TLS and a name that is not there do not get better by waiting.
+    return isTrust || isPlain || error.symbol === "ENOTFOUND" ? failure : new Transient(failure);
   }
 
   /** The error that an answer stands for. */
