@@ -384,7 +384,11 @@ export class RegistryClient {
       : isPlain
         ? "it may speak plain http: if that is meant, use --tls-verify=false"
         : "check the network and the name of the host";
-    const failure = new ComposefsError("io", `${what}: ${where}: ${error.message}${place}`, { cause: error, hint });
+    const failure = new ComposefsError(
+      "io",
+      `${what}${what.endsWith(where) ? "" : `: ${where}`}: ${error.message}${place}`,
+      { cause: error, hint },
+    );
     // A certificate, a server without TLS and a name that is not there do not get better by waiting.
     return isTrust || isPlain || error.symbol === "ENOTFOUND" ? failure : new Transient(failure);
   }
