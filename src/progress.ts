@@ -8,8 +8,8 @@ export type ProgressEvent =
   | { type: "note"; message: string }
   | { type: "warning"; message: string };
 
-/** What an item is: a layer being imported, an image being written, a file being copied, objects being checked, ... */
-export type ProgressKind = "manifest" | "config" | "layer" | "image" | "copy" | "objects" | "files";
+/** What an item is: a layer being imported, an image being written, a file being copied, objects being checked, ids being computed, ... */
+export type ProgressKind = "manifest" | "config" | "layer" | "image" | "copy" | "objects" | "files" | "ids";
 
 /** Receives events; must not throw and should return at once. */
 export type ProgressListener = (event: ProgressEvent) => void;

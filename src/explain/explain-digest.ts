@@ -38,7 +38,12 @@ export async function explainDigest(
   const compared = other ?? (expected.length === 0 ? asked : undefined);
   await using source = await openExplainSource(tree, options);
   await using second = compared === undefined ? undefined : await openExplainSource(compared, options);
-  return await explain(expected, source, { other: second, limit, signal: options.signal });
+  return await explain(expected, source, {
+    other: second,
+    limit,
+    signal: options.signal,
+    onProgress: options.onProgress,
+  });
 }
 
 /** The label of an image of the repository; empty without one, undefined without the image or the repository. */

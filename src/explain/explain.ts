@@ -4,6 +4,7 @@
 import type { Algorithm, ObjectId } from "../bytes/algorithm.ts";
 import { ComposefsError, throwIfAborted } from "../error.ts";
 import type { FormatVersion } from "../image/write.ts";
+import type { ProgressListener } from "../progress.ts";
 import { cloneTree } from "../tree/clone.ts";
 import { diffTrees, type EntryChange } from "../tree/diff.ts";
 import { unescapeField } from "../tree/dump-fields.ts";
@@ -82,8 +83,8 @@ export interface ExplainOptions {
   /** Look for known causes even if a second tree is given; else only without one. */
   readonly suspicions?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Called before each id is computed, with what is tried in words. */
-  readonly onTry?: ((what: string) => void) | undefined;
+  /** Told how many ids have been tried. */
+  readonly onProgress?: ProgressListener | undefined;
 }
 
 /**
@@ -97,10 +98,13 @@ export async function explain(
   options: ExplainOptions,
 ): Promise<Explanation> {
   const trial = new Trial(expected, options);
+  if (expected.length > 0)
+    options.onProgress?.({ type: "start", id: "ids", kind: "ids", label: `ids of ${source.name}` });
   const matches = await trial.variants(source);
   const { other, suspicions = other === undefined } = options;
   const suspicion = matches.length === 0 && suspicions ? await trial.suspicions(source) : undefined;
   const comparison = other === undefined ? undefined : await trial.compare(source, other, matches);
+  if (expected.length > 0) options.onProgress?.({ type: "done", id: "ids" });
   return { expected, matches, suspicion, tried: trial.tried, notTried: trial.notTried, comparison };
 }
 
@@ -137,7 +141,7 @@ class Trial {
         if (tree === undefined) continue;
         for (const writer of writers(wanted.format)) {
           const variant: Variant = { ...preparation, ...writer, algorithm: wanted.algorithm };
-          const digest = this.#id(tree, wanted, variant, `${preparation.transform} tree`);
+          const digest = this.#id(tree, wanted, variant);
           if (digest !== undefined) matches.push(match(digest, variant));
         }
       }
@@ -169,7 +173,7 @@ class Trial {
         if (suspicion.when === "before") continue;
         const tree = cloneTree(prepared);
         if (!suspicion.apply(tree, root)) continue;
-        const found = this.#anyWriter(tree, wanted, preparation, suspicion.id);
+        const found = this.#anyWriter(tree, wanted, preparation);
         if (found !== undefined) return suspected(suspicion, found);
       }
     }
@@ -185,7 +189,7 @@ class Trial {
       for (const preparation of PREPARATIONS) {
         const tree = await this.#prepared(source, changed, preparation);
         if (tree === undefined) continue;
-        const found = this.#anyWriter(tree, wanted, preparation, suspicion.id);
+        const found = this.#anyWriter(tree, wanted, preparation);
         if (found !== undefined) return suspected(suspicion, found);
       }
     }
@@ -199,7 +203,7 @@ class Trial {
       for (const preparation of PREPARATIONS) {
         const tree = await this.#prepared(source, root, preparation, false);
         if (tree === undefined) continue;
-        const found = this.#anyWriter(tree, wanted, preparation, `the lowest ${count} layers`);
+        const found = this.#anyWriter(tree, wanted, preparation);
         if (found === undefined) continue;
         return {
           ...found,
@@ -332,19 +336,19 @@ class Trial {
       this.notTried.push(skipped);
   }
 
-  #anyWriter(tree: Directory, wanted: Wanted, preparation: Preparation, what: string): Match | undefined {
+  #anyWriter(tree: Directory, wanted: Wanted, preparation: Preparation): Match | undefined {
     for (const writer of writers(wanted.format)) {
       const variant: Variant = { ...preparation, ...writer, algorithm: wanted.algorithm };
-      const digest = this.#id(tree, wanted, variant, what);
+      const digest = this.#id(tree, wanted, variant);
       if (digest !== undefined) return match(digest, variant);
     }
     return undefined;
   }
 
-  #id(tree: Directory, wanted: Wanted, variant: Variant, what: string): ObjectId | undefined {
+  #id(tree: Directory, wanted: Wanted, variant: Variant): ObjectId | undefined {
     throwIfAborted(this.#options.signal);
-    this.#options.onTry?.(what);
     this.tried++;
+    this.#options.onProgress?.({ type: "advance", id: "ids", done: this.tried });
     const id = preparedId(tree, wanted.algorithm, variant);
     return wanted.digests.has(id) ? id : undefined;
   }

@@ -14,7 +14,7 @@ export interface Item {
 
 /** Whether the item counts bytes (layers, images) or things (objects, files). */
 export function countsBytes(kind: ProgressKind): boolean {
-  return kind !== "objects" && kind !== "files";
+  return kind !== "objects" && kind !== "files" && kind !== "ids";
 }
 
 /** Follows the events of items; remarks and warnings are left to the renderer. */
