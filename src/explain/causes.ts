@@ -239,9 +239,23 @@ function ofXattr(name: string): CauseId {
   return name.startsWith("user.") ? "user-xattrs" : "xattrs";
 }
 
+/** The transforms of images give these directories metadata of /usr. */
+function followsUsr({ path, fields }: EntryChange): boolean {
+  if (path === "/") return true;
+  return (
+    ["/run", "/boot", "/sysroot"].includes(path) && fields.length > 0 && fields.every(({ field }) => field === "mtime")
+  );
+}
+
 /** Collects causes while differences go by, in memory that does not grow with them. */
 export class CauseCounter {
   readonly #found = new Map<CauseId, { count: number; first: string }>();
+  readonly #rootIsUsr: boolean;
+
+  /** @param rootIsUsr whether the root has the metadata of /usr, so that what differs there says nothing of its own */
+  constructor(rootIsUsr = false) {
+    this.#rootIsUsr = rootIsUsr;
+  }
 
   /**
    * Takes a difference; the first tree is the one with the expected digest.
@@ -249,6 +263,7 @@ export class CauseCounter {
    * @param whiteout whether the entry, which was removed, is an overlay whiteout
    */
   add(entry: EntryChange, whiteout = false): void {
+    if (this.#rootIsUsr && followsUsr(entry)) return;
     const ids = new Set<CauseId>();
     if (entry.change === "added") ids.add(ofAdded(entry));
     else if (entry.change === "removed") ids.add(ofRemoved(entry, whiteout));

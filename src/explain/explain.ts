@@ -244,16 +244,20 @@ class Trial {
           equalAs,
           preparation,
           words: describePreparation(preparation),
-          ...this.#differences(first, second),
+          ...this.#differences(first, second, transform !== "none"),
         };
     }
     // "none" fits every tree.
     throw new ComposefsError("internal", "no preparation fits both trees");
   }
 
-  #differences(a: Directory, b: Directory): Omit<Comparison, "match" | "equalAs" | "preparation" | "words"> {
+  #differences(
+    a: Directory,
+    b: Directory,
+    rootIsUsr: boolean,
+  ): Omit<Comparison, "match" | "equalAs" | "preparation" | "words"> {
     const { limit = Infinity, signal } = this.#options;
-    const counter = new CauseCounter();
+    const counter = new CauseCounter(rootIsUsr);
     const counts = { added: 0, removed: 0, changed: 0 };
     const entries: EntryChange[] = [];
     let first: EntryChange | undefined;

@@ -347,6 +347,15 @@ describe("the causes of differences, named with two trees", () => {
     expect(comparison?.first?.path).toBe(comparison?.causes[0]?.first);
   });
 
+  it("tells the root of an image, which is that of /usr, once", async () => {
+    const digest = await idOf(container(ROOT));
+    const changed = source(edit((f, path) => path === "/usr" && (f[TIME] = "99.0")));
+    const { comparison } = await explain(asked(digest), changed, { other: source(ROOT, "right") });
+    expect(comparison?.causes.map(({ id, count, first }) => [id, count, first])).toEqual([
+      ["directory-mtimes", 1, "/usr"],
+    ]);
+  });
+
   it("compares bootable images as bootable: what is below /boot makes no difference", async () => {
     const digest = await idOf(await booted(ROOT), 2);
     const changed = source([...ROOT, "/boot/uki.efi 3 100644 1 0 0 0 20.0 - uki -"]);
