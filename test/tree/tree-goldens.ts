@@ -7,6 +7,7 @@ import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } 
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Algorithm } from "../../src/bytes/algorithm.ts";
+import { bootableDirectory } from "../../src/boot/boot-directory.ts";
 import { type DirectoryRequest, parseMkcomposefs } from "../../src/cli/mkcomposefs-options.ts";
 import {
   type Directory,
@@ -119,17 +120,13 @@ function describeCase(name: string, directory: () => string, limits: FileSystemL
         );
   });
 
-  const isBoot = ({ options }: Result) => options.includes("--bootable");
-  const ofDirectory = results.filter((result) => !isBoot(result));
-  it.skip.each(results.filter(isBoot).map(({ id }) => id))("%s: the boot transform is not there yet", () => {});
-
   const limited = entries.some(
     (entry) =>
       limits.refuses(entry) ||
       Object.keys(entry.xattrs ?? {}).some((xattr) => xattr.startsWith("system.posix_acl_") && limits !== NO_LIMITS),
   );
   if (isRoot && !limited) {
-    const made = ofDirectory.filter(({ exit }) => exit === 0);
+    const made = results.filter(({ exit }) => exit === 0);
     it("is made whole", () => expect(refused).toEqual([]));
 
     it.each(made.filter(({ id }) => /^c\b/.test(id)).map((r) => [r.id, r] as const))("%s", async (_id, result) => {
@@ -161,14 +158,15 @@ function describeCase(name: string, directory: () => string, limits: FileSystemL
       }
     });
   } else {
-    describeReduced(name, directory, () => refused, ofDirectory, limits);
+    describeReduced(name, directory, () => refused, results, limits);
   }
 
-  it.each(ofDirectory.filter(({ exit }) => exit !== 0).map((r) => [r.id, r] as const))("%s: refused", async (_, r) => {
+  it.each(results.filter(({ exit }) => exit !== 0).map((r) => [r.id, r] as const))("%s: refused", async (_, r) => {
     // Without root there may be no whiteout to refuse.
     if (r.hash === undefined && refused.some(({ what }) => what === "entry")) return;
     const attempt = r.hash === undefined ? mkcomposefs(directory(), r, "rs") : scanFor(directory(), r);
-    const reason = /whiteout/.test(r.error ?? "") ? /whiteout/ : /\/usr/;
+    const missing = /"(usr|boot|sysroot)" does not exist/.exec(r.error ?? "")?.[1] ?? "usr";
+    const reason = /whiteout/.test(r.error ?? "") ? /whiteout/ : new RegExp(`/${missing}`);
     await expect(attempt).rejects.toThrow(reason);
   });
 }
@@ -214,12 +212,13 @@ async function expectMkcomposefs(directory: string, name: string, result: Result
   expect(listed.sort((a, b) => (a.object < b.object ? -1 : 1))).toEqual(result.digest_store);
 }
 
-function scanFor(directory: string, { options, hash = "sha512" }: Result) {
+async function scanFor(directory: string, { options, hash = "sha512" }: Result) {
   const mode = options.includes("--xattrs") ? options[options.indexOf("--xattrs") + 1] : "allowlist-only";
   return directoryTree(directory, {
     algorithms: [hash],
     containerRoot: !options.includes("--no-propagate-usr-to-root"),
     xattrMode: mode as XattrMode,
+    ...(options.includes("--bootable") ? { transform: bootableDirectory(directory) } : {}),
   });
 }
 
