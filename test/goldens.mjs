@@ -47,7 +47,7 @@ function suites() {
   for (const entry of readdirSync(join(root, "test"), { recursive: true, withFileTypes: true })) {
     if (!entry.isFile() || !entry.name.endsWith(".test.ts")) continue;
     const file = join(entry.parentPath ?? entry.path, entry.name);
-    if (/[\\/](node_modules|interop|privileged|crash|runtimes)[\\/]/.test(file.slice(root.length))) continue;
+    if (/[\\/](node_modules|interop|privileged|crash|runtimes|vm)[\\/]/.test(file.slice(root.length))) continue;
     for (const area of new Set(areasOf(file))) byArea.get(area).push(file);
   }
   return byArea;

@@ -98,6 +98,7 @@ describe("oci pull", () => {
       tag: "example:v1",
       is_container: true,
       images: [{ format: 1, id: IMAGE_ID }],
+      boot_images: [],
       statistics: {
         objects_new: 0,
         objects_present: 0,

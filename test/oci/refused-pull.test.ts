@@ -322,7 +322,7 @@ describe("wrong input", () => {
 
   it("transports that are not built yet say which are", async () => {
     await using repository = await newRepository();
-    expect(await refusal(repository, "docker://quay.io/a/b:c")).toMatchObject({
+    expect(await refusal(repository, "docker-daemon:a/b:c")).toMatchObject({
       code: "unsupported",
       hint: expect.stringContaining("oci:DIR[:TAG]"),
     });
