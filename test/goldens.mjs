@@ -81,7 +81,7 @@ const without = AREAS.filter((area) => byArea.get(area).length === 0);
 if (asked.length === 0 && without.length > 0) console.log(`  no suite yet: ${without.join(", ")}`);
 
 const vitest = join(root, "node_modules/vitest/vitest.mjs");
-const run = spawnSync(process.execPath, [vitest, "run", "--project", "unit", ...options, ...files], {
+const run = spawnSync(process.execPath, [vitest, "run", "--project", "unit", "--maxWorkers=2", ...options, ...files], {
   cwd: root,
   stdio: "inherit",
   env: { ...process.env, COMPOSEFS_GOLDENS: folder },

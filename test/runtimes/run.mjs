@@ -27,11 +27,11 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const here = fileURLToPath(new URL(".", import.meta.url));
 const programs = join(here, "node_modules/.bin");
 
-/** How each runtime starts a script and vitest. */
+/** How each runtime starts a script and vitest, which would leave one of two cores free. Bun's files are threads of one process. */
 const RUNTIMES = [
   { name: "node", command: process.execPath, args: [], vitest: [], suite: false },
-  { name: "node-current", command: join(programs, "node"), args: [], vitest: [], suite: true },
-  { name: "deno", command: join(programs, "deno"), args: ["run", "-A"], vitest: [], suite: true },
+  { name: "node-current", command: join(programs, "node"), args: [], vitest: ["--maxWorkers=2"], suite: true },
+  { name: "deno", command: join(programs, "deno"), args: ["run", "-A"], vitest: ["--maxWorkers=2"], suite: true },
   { name: "bun", command: join(programs, "bun"), args: ["--bun"], vitest: ["--pool=threads"], suite: true },
 ];
 
