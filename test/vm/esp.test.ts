@@ -33,7 +33,7 @@ function activation(fileByFile: boolean): string {
     import { dirname, join } from "node:path";
     const at = "/app/node_modules/composefs/dist/boot/";
     const { activateEntries } = await import(at + "entry/activate.js");
-    const { DirectoryVolume } = await import(at + "volume.js");
+    const { DirectoryVolume } = await import(at + "change/volume.js");
     const root = "/tmp/esp/${fileByFile ? "files" : "exchange"}";
     for (const [path, text] of Object.entries(${JSON.stringify({ ...scenario.before, ...FOREIGN })})) {
       mkdirSync(dirname(join(root, path)), { recursive: true });
