@@ -1,7 +1,7 @@
 // The digest that somebody expects, by what people have at hand: the digest, a UKI, a kernel command line, a boot entry, a label
 // (docs/spec/boot.md, section 7.3; docs/spec/oci.md, section 11).
 
-import { closeSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, readSync, statSync } from "node:fs";
 import type { Algorithm, ObjectId } from "../bytes/algorithm.ts";
 import { findComposefsArgument, listComposefsArguments } from "../boot/kargs/composefs-argument.ts";
 import { openFileSource } from "../boot/file-source.ts";
@@ -9,6 +9,8 @@ import { PeFile } from "../boot/pe/read.ts";
 import { ukiCommandLine, untilNul } from "../boot/uki/uki.ts";
 import { ComposefsError, systemError } from "../error.ts";
 import { recognizeImage } from "../image/header.ts";
+import { looksLikeDump } from "../oci/open-tree.ts";
+import { openForReading } from "../runtime/open-file.ts";
 
 /** What an expected digest was taken from. */
 export type ExpectedSource = "digest" | "uki" | "command line" | "boot entry" | "label";
@@ -97,7 +99,7 @@ function ofFile(path: string): Expected[] {
     return ofCommandLine(line, "uki", `the command line of ${path}`);
   }
   const text = start.toString("utf8");
-  if (recognizeImage(start).kind !== "other" || /^\/ [0-9]+ [0-7]+ /.test(text)) return [];
+  if (recognizeImage(start).kind !== "other" || looksLikeDump(start)) return [];
   if (start.length >= MAX_TEXT || text.includes("\0"))
     throw new ComposefsError("invalid", `${path} is neither a UKI nor a text with a kernel command line`, {
       path,
@@ -111,12 +113,7 @@ function ofFile(path: string): Expected[] {
 }
 
 function readStart(path: string): Buffer {
-  let fd: number;
-  try {
-    fd = openSync(path, "r");
-  } catch (error) {
-    throw systemError(error, `opening ${path}`, path);
-  }
+  const fd = openForReading(path);
   try {
     const buffer = Buffer.alloc(MAX_TEXT);
     return buffer.subarray(0, readSync(fd, buffer, 0, buffer.length, 0));

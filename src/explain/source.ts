@@ -9,7 +9,14 @@ import { displayBytes } from "../bytes/byte-string.ts";
 import { fsverityFile } from "../core/fsverity.ts";
 import { ComposefsError, throwIfAborted } from "../error.ts";
 import { mergeLayers } from "../oci/build-image.ts";
-import { digestsOf, openTree, type OpenTreeOptions, storedTree, type TreeSource } from "../oci/open-tree.ts";
+import {
+  digestsOf,
+  nothingOfThatName,
+  openTree,
+  type OpenTreeOptions,
+  storedTree,
+  type TreeSource,
+} from "../oci/open-tree.ts";
 import { openImage, requireContainer } from "../oci/stored-image.ts";
 import type { Repository } from "../repository/repository.ts";
 import { type Content, type Directory, Leaf } from "../tree/node.ts";
@@ -107,11 +114,7 @@ async function openStored(name: string, options: OpenTreeOptions): Promise<Expla
   } catch (error) {
     await repository[Symbol.asyncDispose]();
     if ((error as { code?: unknown }).code !== "not-found") throw error;
-    throw new ComposefsError("not-found", `${name} is neither a path nor an image or tag of ${repository.path}`, {
-      path: name,
-      cause: error,
-      hint: "`composefs images` and `composefs oci images` list what is there",
-    });
+    throw nothingOfThatName(name, repository, error);
   }
 }
 

@@ -108,14 +108,24 @@ async function openStored(name: string, { openRepository, signal }: OpenTreeOpti
     return { root: await imageTree(repository, name, { signal }), source: "container image" };
   } catch (error) {
     if ((error as { code?: unknown }).code !== "not-found") throw error;
-    throw new ComposefsError("not-found", `${name} is neither a path nor an image or tag of ${repository.path}`, {
-      path: name,
-      cause: error,
-      hint: "`composefs images` and `composefs oci images` list what is there",
-    });
+    throw nothingOfThatName(name, repository, error);
   } finally {
     await repository[Symbol.asyncDispose]();
   }
+}
+
+/** The error for a name that is neither a path nor anything in the repository. */
+export function nothingOfThatName(name: string, repository: Repository, cause: unknown): ComposefsError {
+  return new ComposefsError("not-found", `${name} is neither a path nor an image or tag of ${repository.path}`, {
+    path: name,
+    cause,
+    hint: "`composefs images` and `composefs oci images` list what is there",
+  });
+}
+
+/** Whether a file begins as dumps do: with the line of the root directory. */
+export function looksLikeDump(start: Uint8Array): boolean {
+  return /^\/ [0-9]+ [0-7]+ /.test(Buffer.from(start).toString("latin1"));
 }
 
 /** The tree of an image in the repository, by its id or ref; undefined if there is none of that name. */
@@ -136,7 +146,7 @@ function openFile(path: string, algorithm: Algorithm | undefined): OpenedTree {
   try {
     const start = readAt(fd, path, 0, HEADER_BYTES);
     if (recognizeImage(start).kind !== "other") return { root: readTree(fd), source: "image" };
-    if (/^\/ [0-9]+ [0-7]+ /.test(Buffer.from(start).toString("latin1"))) {
+    if (looksLikeDump(start)) {
       const dumped = digestsInDump(fd, path) ?? algorithm ?? "sha256";
       return { root: readDump(chunks(fd, path), { algorithm: dumped }), source: "dump" };
     }

@@ -6,21 +6,29 @@ import { Directory, Leaf } from "./node.ts";
 export function cloneTree(root: Directory): Directory {
   const leaves: Leaf[] = [];
   const copies: Leaf[] = [];
-  const copyLeaf = (leaf: Leaf): Leaf => {
+  return copyDirectories(root, (leaf) => {
     const place = leaf.placeIn(leaves);
     if (place !== undefined) return copies[place] as Leaf;
     leaf.appendTo(leaves);
     const copy = new Leaf(leaf.stat, leaf.content);
     copies.push(copy);
     return copy;
-  };
+  });
+}
+
+/**
+ * Copies the directories of a tree, and takes its leaves from a function.
+ *
+ * @param leafFor the leaf in the copy; called for every name, so that hard links stay if it answers the same each time
+ */
+export function copyDirectories(root: Directory, leafFor: (leaf: Leaf) => Leaf): Directory {
   const result = new Directory(root.stat);
   const pending: [Directory, Directory][] = [[root, result]];
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     const [from, to] = next;
     for (const [name, node] of from.entries) {
       if (node instanceof Leaf) {
-        to.entries.set(name, copyLeaf(node));
+        to.entries.set(name, leafFor(node));
         continue;
       }
       const directory = new Directory(node.stat);

@@ -1,7 +1,8 @@
 // The same tree with the digests of another algorithm: one scan gives the images of all variants.
 
 import type { ObjectId } from "../bytes/algorithm.ts";
-import { type Content, Directory, Leaf, type Node } from "./node.ts";
+import { copyDirectories } from "./clone.ts";
+import { type Content, type Directory, Leaf } from "./node.ts";
 
 /**
  * A copy of the tree in which external files have other digests; metadata and all other content are shared, hard links stay.
@@ -20,19 +21,5 @@ export function withDigests(root: Directory, digest: (content: Content) => Objec
     }
     return copy;
   };
-  const result = new Directory(root.stat);
-  const pending: [Directory, Directory][] = [[root, result]];
-  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-    const [from, to] = next;
-    for (const [name, node] of from.entries as Iterable<[string, Node]>) {
-      if (node instanceof Leaf) {
-        to.entries.set(name, copyLeaf(node));
-        continue;
-      }
-      const directory = new Directory(node.stat);
-      to.entries.set(name, directory);
-      pending.push([node, directory]);
-    }
-  }
-  return result;
+  return copyDirectories(root, copyLeaf);
 }
