@@ -9,7 +9,7 @@ import type { GcFiles, GcOptions, GcRepository, RepositoryContent } from "./gc-i
 import { storageImageName } from "./image-name.ts";
 import { type HostImage, parseHostImage, storageReference } from "./image-reference.ts";
 import type { EntrySet } from "./menu.ts";
-import type { EntryIdentity } from "./menu-entry.ts";
+import { type EntryIdentity, orUndefined } from "./menu-entry.ts";
 import { IMAGE_REFERENCE, MANIFEST_DIGEST, type Origin, originValue, parseOrigin } from "./origin.ts";
 import { type DeployWarning, isManifestDigest, type StateDirectory, type SysrootState } from "./state.ts";
 
@@ -200,16 +200,6 @@ function readOrigin(directory: StateDirectory | undefined): Origin | undefined {
 function readReference(origin: Origin): HostImage | undefined {
   const text = originValue(origin, IMAGE_REFERENCE);
   return text === undefined ? undefined : orUndefined(() => parseHostImage(text));
-}
-
-// Status has warned about these already.
-function orUndefined<T>(call: () => T): T | undefined {
-  try {
-    return call();
-  } catch (error) {
-    if (error instanceof ComposefsError) return undefined;
-    throw error;
-  }
 }
 
 function storageName(image: HostImage): string {

@@ -61,7 +61,8 @@ const NO_ENTRY = {
   extra: new Map<string, string>(),
 };
 
-function orUndefined<T>(call: () => T): T | undefined {
+/** The result of a parser, or undefined where it refuses; status warns about what is refused. */
+export function orUndefined<T>(call: () => T): T | undefined {
   try {
     return call();
   } catch (error) {

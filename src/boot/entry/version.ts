@@ -33,9 +33,7 @@ export function compareVersions(a: string, b: string): -1 | 0 | 1 {
     }
     const digits = isDigit(x) || isDigit(y);
     const ends = [runEnd(a, i, digits), runEnd(b, j, digits)] as const;
-    const order = digits
-      ? compareNumbers(a.slice(i, ends[0]), b.slice(j, ends[1]))
-      : sign(a.slice(i, ends[0]), b.slice(j, ends[1]));
+    const order = compareRuns(a.slice(i, ends[0]), b.slice(j, ends[1]), digits);
     if (order !== 0) return order;
     [i, j] = ends;
   }
@@ -61,14 +59,16 @@ export function compareRpmVersions(a: string, b: string): -1 | 0 | 1 {
     const digits = isDigit(x);
     const ends = [runEnd(a, i, digits), runEnd(b, j, digits)] as const;
     if (ends[1] === j) return digits ? 1 : -1;
-    const order = digits
-      ? compareNumbers(a.slice(i, ends[0]), b.slice(j, ends[1]))
-      : sign(a.slice(i, ends[0]), b.slice(j, ends[1]));
+    const order = compareRuns(a.slice(i, ends[0]), b.slice(j, ends[1]), digits);
     if (order !== 0) return order;
     [i, j] = ends;
   }
   if (i >= a.length && j >= b.length) return 0;
   return i < a.length ? 1 : -1;
+}
+
+function compareRuns(a: string, b: string, digits: boolean): -1 | 0 | 1 {
+  return digits ? compareNumbers(a, b) : sign(a, b);
 }
 
 function skip(text: string, from: number, stop: RegExp): number {
