@@ -240,6 +240,11 @@ export type { HostTextOptions } from "./deploy/host-text.ts";
 export { hostText } from "./deploy/host-text.ts";
 export type { HostImage, ImageSignature, ImageTransport } from "./deploy/image-reference.ts";
 export { originReference, parseHostImage, parseSwitchTarget } from "./deploy/image-reference.ts";
+export type { SysrootLocation, SysrootPaths } from "./deploy/location.ts";
+export { locateSysroot } from "./deploy/location.ts";
+export { dropStaging, stageMenu, activateMenu } from "./deploy/menu-files.ts";
+export type { OpenSysrootOptions } from "./deploy/open-sysroot.ts";
+export { OpenSysroot } from "./deploy/open-sysroot.ts";
 export type { Origin, OriginEntry } from "./deploy/origin.ts";
 export { parseOrigin, withOriginEntries, writeOrigin } from "./deploy/origin.ts";
 export type { RollbackPlan, WrittenMenu } from "./deploy/rollback.ts";
@@ -254,7 +259,7 @@ export type {
   UsrOverlay,
   WarningCode,
 } from "./deploy/state.ts";
-export type { ReadSysrootOptions, SysrootPaths } from "./deploy/sysroot.ts";
+export type { ReadSysrootOptions } from "./deploy/sysroot.ts";
 export { readSysroot } from "./deploy/sysroot.ts";
 export type {
   BaseOption,

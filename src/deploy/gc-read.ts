@@ -12,7 +12,7 @@ import { listTags } from "../oci/tags.ts";
 import { listLinks } from "../repository/links.ts";
 import type { Repository } from "../repository/repository.ts";
 import type { GcFiles, GcRepository, StoredManifest } from "./gc-input.ts";
-import type { SysrootPaths } from "./sysroot.ts";
+import type { SysrootPaths } from "./location.ts";
 import { listDirectory } from "./sysroot-files.ts";
 
 /**

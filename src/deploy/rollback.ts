@@ -1,20 +1,20 @@
 // Rollback (docs/spec/deployments.md, section 4.6): which deployment comes first in the menu, and the entries that make it so.
 
-import { type BootEntry, writeBootEntry } from "../boot/entry/bls.ts";
+import type { BootEntry } from "../boot/entry/bls.ts";
 import { type GrubEntry, writeGrubConfig } from "../boot/entry/grub-config.ts";
-import { nameEntrySet, sortKeyOsId } from "../boot/entry/names.ts";
+import { type NamedEntry, nameEntrySet, sortKeyOsId } from "../boot/entry/names.ts";
 import type { BootLoader } from "../boot/entry/order.ts";
 import { ComposefsError } from "../error.ts";
 import { type Deployments, firstOfEach, readDeployments } from "./deployments.ts";
 import type { Menu } from "./menu.ts";
 import type { MenuEntry } from "./menu-entry.ts";
-import type { NamedText, SysrootState } from "./state.ts";
+import type { SysrootState } from "./state.ts";
 import { deploymentNotFound } from "./update.ts";
 
 /** The menu that is to be. */
 export type WrittenMenu =
   /** For `loader/entries.staged`; the primary first. */
-  | { readonly kind: "entries"; readonly files: readonly NamedText[] }
+  | { readonly kind: "entries"; readonly entries: readonly NamedEntry[] }
   | { readonly kind: "user.cfg"; readonly text: string };
 
 /** What a rollback does. */
@@ -90,6 +90,6 @@ export function writeMenu(bootloader: BootLoader, entries: readonly MenuEntry[])
   const osId = bls.map(({ sortKey }) => sortKeyOsId(sortKey)).find((id) => id !== undefined) ?? "bootc";
   return {
     kind: "entries",
-    files: nameEntrySet(bootloader, osId, bls).map(({ name, entry }): NamedText => [name, writeBootEntry(entry)]),
+    entries: nameEntrySet(bootloader, osId, bls),
   };
 }

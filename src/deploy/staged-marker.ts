@@ -4,6 +4,9 @@ import { ComposefsError } from "../error.ts";
 import { parseJson } from "../oci/json.ts";
 import { canonicalJson } from "./canonical-json.ts";
 
+/** Where the file lies, below `/run`. */
+export const STAGED_FILE = "composefs/staged-deployment";
+
 /** The deployment that becomes the default when the machine goes down. */
 export interface StagedMarker {
   readonly id: string;

@@ -1,7 +1,6 @@
 // Reads a sysroot into plain data (docs/spec/deployments.md, sections 2.1 and 3.3): boot entries, state directories, staged file, and the
 // images that origins name. Nothing is written, nothing fetched; what is missing is missing in the data.
 
-import { statSync } from "node:fs";
 import { join } from "node:path";
 import { DirectoryVolume } from "../boot/change/volume.ts";
 import { EXCHANGED, readEntryFiles } from "../boot/entry/activate.ts";
@@ -11,6 +10,7 @@ import type { Digest } from "../oci/digest.ts";
 import { openManifest } from "../oci/stored-image.ts";
 import { Repository } from "../repository/repository.ts";
 import type { LockWait } from "../runtime/syscalls.ts";
+import { locateSysroot, type SysrootLocation, type SysrootPaths } from "./location.ts";
 import { MANIFEST_DIGEST, originValue, parseOrigin } from "./origin.ts";
 import {
   type BootFiles,
@@ -21,25 +21,8 @@ import {
   type StateDirectory,
   type SysrootState,
 } from "./state.ts";
+import { STAGED_FILE } from "./staged-marker.ts";
 import { listDirectory, readText } from "./sysroot-files.ts";
-
-/** Where a sysroot and what belongs to it lie. No path of the running system is used unless it is given. */
-export interface SysrootPaths {
-  /** The physical root, which holds `composefs` and `state`. */
-  readonly sysroot: string;
-  /** `composefs` in the sysroot when left out. */
-  readonly repository?: string | undefined;
-  /** The directory that holds `loader`: `boot` in the sysroot for GRUB, else the ESP, when left out. */
-  readonly boot?: string | undefined;
-  /** The ESP, where it is mounted. */
-  readonly esp?: string | undefined;
-  /** Told from what is there when left out. */
-  readonly bootloader?: BootLoader | undefined;
-  /** What `/run` is to a running system; without it no staged file is read. */
-  readonly runDirectory?: string | undefined;
-  /** The deployment that is running; none when left out. */
-  readonly bootedId?: string | undefined;
-}
 
 /** The text of what is no text: no parser takes it for anything. */
 const DAMAGED = "\ufffd";
@@ -63,67 +46,35 @@ export interface ReadSysrootOptions {
  * ```
  */
 export async function readSysroot(paths: SysrootPaths, options: ReadSysrootOptions = {}): Promise<SysrootState> {
-  const { sysroot } = paths;
-  if (!isDirectory(sysroot))
-    throw new ComposefsError("not-found", `there is no directory ${sysroot}`, {
-      path: sysroot,
-      hint: "name the directory that holds composefs and state",
-    });
-  const bootloader = paths.bootloader ?? detectBootloader(paths);
-  const boot = readBootFiles(bootDirectory(paths, bootloader), bootloader);
-  const state = readStateDirectories(join(sysroot, "state/deploy"));
-  const { runDirectory } = paths;
-  const stagedDeployment =
-    runDirectory === undefined ? undefined : readText(join(runDirectory, "composefs/staged-deployment"), DAMAGED);
-  const repository = await openRepository(paths.repository ?? join(sysroot, "composefs"), options);
+  const location = locateSysroot(paths);
+  const repository = await openRepository(location.repository, options);
   try {
-    return {
-      bootloader,
-      algorithm: repository?.algorithm,
-      bootedId: paths.bootedId,
-      missingVerityAllowed: repository !== undefined && !repository.secure,
-      boot,
-      stagedDeployment,
-      state,
-      images: repository ? await readImages(repository, state) : new Map(),
-    };
+    return await readState(location, repository);
   } finally {
     await repository?.close();
   }
 }
 
-function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
-}
-
-// Section 3.3: each boot loader leaves its directory where it looks for it.
-function detectBootloader({ sysroot, boot = join(sysroot, "boot"), esp }: SysrootPaths): BootLoader {
-  const hasLoader = isDirectory(join(boot, "loader")) || readText(join(boot, "grub2/user.cfg")) !== undefined;
-  if (esp !== undefined && isSameDirectory(boot, esp)) {
-    if (hasLoader) return "systemd";
-  } else {
-    const hasEspLoader = esp !== undefined && isDirectory(join(esp, "loader"));
-    if (hasLoader !== hasEspLoader) return hasLoader ? "grub" : "systemd";
-  }
-  throw new ComposefsError("not-found", `it cannot be told which boot loader ${sysroot} has`, {
-    path: sysroot,
-    reason: "E_BOOTLOADER_UNKNOWN",
-    hint: "say it with --bootloader, and where the ESP is mounted with --esp",
-  });
-}
-
-function isSameDirectory(a: string, b: string): boolean {
-  const [one, other] = [a, b].map((path) => statSync(path, { bigint: true, throwIfNoEntry: false }));
-  return one !== undefined && other !== undefined && one.dev === other.dev && one.ino === other.ino;
-}
-
-function bootDirectory({ sysroot, boot, esp }: SysrootPaths, bootloader: BootLoader): string {
-  const directory = boot ?? (bootloader === "grub" ? join(sysroot, "boot") : esp);
-  if (directory !== undefined) return directory;
-  throw new ComposefsError("not-found", `${bootloader} has its entries in the ESP, and no ESP was given`, {
-    reason: "E_NO_ESP",
-    hint: "say with --esp where it is mounted",
-  });
+/**
+ * Reads the state of a sysroot whose repository is open, or missing.
+ *
+ * @throws ComposefsError `permission` and `io` for what the operating system refuses
+ */
+export async function readState(
+  { sysroot, bootloader, boot, runDirectory, bootedId }: SysrootLocation,
+  repository: Repository | undefined,
+): Promise<SysrootState> {
+  const state = readStateDirectories(join(sysroot, "state/deploy"));
+  return {
+    bootloader,
+    algorithm: repository?.algorithm,
+    bootedId,
+    missingVerityAllowed: repository !== undefined && !repository.secure,
+    boot: readBootFiles(boot, bootloader),
+    stagedDeployment: runDirectory === undefined ? undefined : readText(join(runDirectory, STAGED_FILE), DAMAGED),
+    state,
+    images: repository ? await readImages(repository, state) : new Map(),
+  };
 }
 
 function readBootFiles(directory: string, bootloader: BootLoader): BootFiles {

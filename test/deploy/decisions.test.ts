@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { compareBytes } from "../../src/bytes/byte-string.ts";
 import { parseBootEntry, writeBootEntry } from "../../src/boot/entry/bls.ts";
 import { classifyEntry, planActivation, savedName } from "../../src/boot/entry/menu.ts";
-import { nameEntrySet } from "../../src/boot/entry/names.ts";
+import { type NamedEntry, nameEntrySet } from "../../src/boot/entry/names.ts";
 import type { BootLoader } from "../../src/boot/entry/order.ts";
 import { planDelete } from "../../src/deploy/delete.ts";
 import type { HostImage } from "../../src/deploy/image-reference.ts";
@@ -95,7 +95,8 @@ describe("goldens of entry sets", () => {
   test.each(cases.filter(({ op }) => op === "rollback"))("$name", ({ input, expect: expected }) => {
     const { state, to } = input as Input;
     const { menu } = planRollback(sysrootState(state), to);
-    expect(menu.kind === "entries" ? { files: menu.files } : menu).toEqual(expected);
+    const files = (entries: readonly NamedEntry[]) => entries.map(({ name, entry }) => [name, writeBootEntry(entry)]);
+    expect(menu.kind === "entries" ? { files: files(menu.entries) } : menu).toEqual(expected);
   });
 
   interface Sets {
@@ -175,5 +176,5 @@ test("a rollback of user.cfg writes its entries in the other order", () => {
   expect(order).toEqual([B, A]);
   if (menu.kind !== "user.cfg") throw new Error("no user.cfg");
   expect(menu.text.endsWith(text(B) + text(A))).toBe(true);
-  expect(writeMenu("grub", [])).toEqual({ kind: "entries", files: [] });
+  expect(writeMenu("grub", [])).toEqual({ kind: "entries", entries: [] });
 });

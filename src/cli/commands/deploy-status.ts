@@ -1,8 +1,8 @@
 // `composefs deploy status` (docs/spec/deployments.md, section 4.9)
 
-import type { JsonValue, SysrootPaths } from "../../index.ts";
+import type { JsonValue } from "../../index.ts";
 import type { Command } from "../command.ts";
-import { UsageError } from "../failure.ts";
+import { SYSROOT_OPTIONS, sysrootPaths } from "../deploy-options.ts";
 
 export const deployStatus: Command = {
   name: "deploy status",
@@ -13,25 +13,7 @@ export const deployStatus: Command = {
     "the one of bootc, org.containers.bootc/v1. With --verbose also signature, soft reboot and fs-verity.",
   arguments: [],
   options: [
-    {
-      name: "sysroot",
-      value: "DIR",
-      description: "the physical root, which holds composefs and state",
-      completes: "directory",
-    },
-    {
-      name: "boot",
-      value: "DIR",
-      description: "the directory that holds loader; boot in the sysroot for grub, else the ESP, when left out",
-      completes: "directory",
-    },
-    { name: "esp", value: "DIR", description: "where the ESP is mounted", completes: "directory" },
-    {
-      name: "bootloader",
-      value: "NAME",
-      choices: ["grub", "grub-cc", "systemd"],
-      description: "told from what is there when left out",
-    },
+    ...SYSROOT_OPTIONS,
     {
       name: "format",
       value: "FORMAT",
@@ -44,21 +26,12 @@ export const deployStatus: Command = {
     { line: "deploy status --sysroot ./root --bootloader systemd --esp ./esp --json", says: "for scripts" },
   ],
   async run({ global, text, out, note, signal, lock }) {
-    const sysroot = text("sysroot");
-    if (sysroot === undefined)
-      throw new UsageError("deploy status needs --sysroot", "name the directory that holds composefs and state");
-    const repository = global.repo ?? `${sysroot}/composefs`;
-    const paths: SysrootPaths = {
-      sysroot,
-      repository,
-      boot: text("boot"),
-      esp: text("esp"),
-      bootloader: text("bootloader") as SysrootPaths["bootloader"],
-    };
+    const { locateSysroot } = await import("../../deploy/location.ts");
+    const location = locateSysroot(sysrootPaths({ global, text }, "deploy status"));
     const { readSysroot } = await import("../../deploy/sysroot.ts");
     const { hostStatus } = await import("../../deploy/host.ts");
     const { warningText } = await import("../../deploy/warning-text.ts");
-    const { host, warnings } = hostStatus(await readSysroot(paths, { signal, lock: lock(repository) }));
+    const { host, warnings } = hostStatus(await readSysroot(location, { signal, lock: lock(location.repository) }));
     for (const warning of warnings) note(`warning: ${warningText(warning)}`);
     const isJson = global.json || (text("format") ?? (out.isTerminal ? "humanreadable" : "json")) === "json";
     if (isJson) {
