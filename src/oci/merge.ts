@@ -13,7 +13,7 @@ import {
 } from "../tree/lookup.ts";
 import { mergeNode } from "../tree/merge.ts";
 import { Directory, Leaf, NO_XATTRS, type Content, type Node, type Stat } from "../tree/node.ts";
-import { NAME_LIMIT, type TarEntry } from "./tar.ts";
+import { NAME_LIMIT, type TarEntry } from "./tar-entry.ts";
 
 const WHITEOUT = ".wh.";
 const OPAQUE = ".wh..wh..opq";

@@ -5,51 +5,27 @@
 
 import { type ByteString, displayBytes } from "../bytes/byte-string.ts";
 import { ComposefsError } from "../error.ts";
-import { NO_XATTRS, type Stat, type Xattrs } from "../tree/node.ts";
+import {
+  buildEntry,
+  EXTENSION_HEADERS,
+  type ExtensionKind,
+  type Extensions,
+  METADATA_LIMIT,
+  type TarEntry,
+} from "./tar-entry.ts";
 import {
   HeaderFault,
-  type HeaderNumbers,
-  headerLink,
-  headerNumbers,
   headerPath,
   headerSize,
   isZeroBlock,
-  latin1,
   magic,
   TAR_BLOCK,
-  type TarMagic,
   typeFlag,
   verifyChecksum,
 } from "./tar-header.ts";
-import { type PaxFields, parsePax } from "./tar-pax.ts";
 
 /** Content of regular files up to this many bytes stays inline; above, it becomes an object. */
 export const INLINE_LIMIT = 64;
-
-/** Extension data that may be pending before an entry, all kinds together. */
-export const METADATA_LIMIT = 1 << 20;
-
-/** Longest path component, in bytes; longer ones make directories that no kernel lists. */
-export const NAME_LIMIT = 255;
-
-/** What an entry is. Device numbers, link targets and content belong to some kinds only. */
-export type TarType = "file" | "hardlink" | "symlink" | "char" | "block" | "directory" | "fifo";
-
-/** One entry, extension headers applied. */
-export interface TarEntry {
-  /** The path as written: not normalized, may start with `./` or `/`, may end in `/`. Never empty, no NUL. */
-  readonly path: ByteString;
-  readonly type: TarType;
-  readonly stat: Stat;
-  /** Bytes of data behind the header; content of regular files, skipped for all others. */
-  readonly size: number;
-  /** Target of a symlink, path of a hard link's target; empty for others. */
-  readonly link: ByteString;
-  /** Device number in the kernel's 32-bit encoding; 0 for all but devices. */
-  readonly rdev: number;
-  /** Where the entry's header starts in the archive. */
-  readonly offset: number;
-}
 
 /** Receives what the reader finds, in archive order. Byte ranges are views of the pushed chunk: copy what you keep. */
 export interface TarHandler {
@@ -68,25 +44,6 @@ const SMALL = 3;
 const CONTENT = 4;
 const PADDING = 5;
 const END = 6;
-
-const TYPES: Record<number, TarType> = {
-  0x00: "file",
-  0x30: "file",
-  0x31: "hardlink",
-  0x32: "symlink",
-  0x33: "char",
-  0x34: "block",
-  0x35: "directory",
-  0x36: "fifo",
-  0x37: "file",
-};
-
-type ExtensionKind = "x" | "L" | "K";
-const EXTENSIONS: Record<number, [ExtensionKind, string]> = {
-  0x78: ["x", "pax extended header"],
-  0x4c: ["L", "GNU long name"],
-  0x4b: ["K", "GNU long link"],
-};
 
 /**
  * Reads one archive. Push all of its bytes, then call {@link TarReader.finish}; both throw a {@link ComposefsError}
@@ -120,7 +77,7 @@ export class TarReader {
   /** Data of the extension header being read; a global header's is not kept. */
   #metadata: Uint8Array | undefined;
   #metadataKind: ExtensionKind = "x";
-  #pending: { x?: Uint8Array; L?: Uint8Array; K?: Uint8Array } = {};
+  #pending: { -readonly [kind in ExtensionKind]?: Extensions[kind] } = {};
   #pendingSize = 0;
   #pendingAt = 0;
   #hasPending = false;
@@ -300,7 +257,7 @@ export class TarReader {
       return;
     }
     const dialect = magic(block, at);
-    const extension = dialect === "v7" ? undefined : EXTENSIONS[flag];
+    const extension = dialect === "v7" ? undefined : EXTENSION_HEADERS[flag];
     if (extension !== undefined) {
       const [kind, what] = extension;
       if (this.#pending[kind] !== undefined) throw new HeaderFault(`duplicate ${what}`);
@@ -319,48 +276,9 @@ export class TarReader {
       return;
     }
     if (flag === 0x53 && dialect !== "v7") throw new HeaderFault("sparse entries are not supported");
-    this.#startEntry(this.#buildEntry(block, at, offset, dialect, size, TYPES[flag], flag));
-  }
-
-  #buildEntry(
-    block: Uint8Array,
-    at: number,
-    offset: number,
-    dialect: TarMagic,
-    headerSizeField: number | bigint,
-    type: TarType | undefined,
-    flag: number,
-  ): TarEntry {
-    const numbers = headerNumbers(block, at, dialect);
-    let path = headerPath(block, at, dialect);
-    let link = headerLink(block, at);
-    let pax: PaxFields | undefined;
-    let size = headerSizeField;
-    if (this.#hasPending) {
-      const { x, L, K } = this.#pending;
-      if (L !== undefined) path = withoutNul(L);
-      if (K !== undefined) link = withoutNul(K);
-      pax = x === undefined ? undefined : parsePax(x);
-      this.#clearPending();
-      if (pax?.path !== undefined) path = pax.path;
-      if (pax?.linkpath !== undefined) link = pax.linkpath;
-      if (pax?.size !== undefined) size = pax.size;
-    }
-    checkPath(path);
-    if (type === undefined)
-      throw new HeaderFault(`unsupported entry type ${describeFlag(flag)} of ${displayBytes(path)}`);
-    if (size > Number.MAX_SAFE_INTEGER) throw new HeaderFault(`invalid size ${size}`);
-    const isLink = type === "symlink" || type === "hardlink";
-    if (isLink && link.includes("\0")) throw new HeaderFault("NUL in a link target");
-    return {
-      path,
-      type,
-      stat: statOf(numbers, pax),
-      size: Number(size),
-      link: isLink ? link : "",
-      rdev: type === "char" || type === "block" ? deviceNumber(numbers) : 0,
-      offset,
-    };
+    const pending = this.#pending;
+    this.#clearPending();
+    this.#startEntry(buildEntry(block, at, dialect, size, flag, offset, pending));
   }
 
   #startEntry(entry: TarEntry): void {
@@ -422,50 +340,4 @@ function paddingOf(size: number): number {
   // `%` and not `&`: sizes pass 2^31.
   const over = size % TAR_BLOCK;
   return over === 0 ? 0 : TAR_BLOCK - over;
-}
-
-function withoutNul(data: Uint8Array): ByteString {
-  const end = data.length > 0 && data[data.length - 1] === 0 ? data.length - 1 : data.length;
-  return latin1(data, 0, end);
-}
-
-function checkPath(path: ByteString): void {
-  if (path === "") throw new HeaderFault("entry has an empty path");
-  if (path.includes("\0")) throw new HeaderFault("NUL in a path");
-  if (path.length <= NAME_LIMIT) return;
-  for (const component of path.split("/")) {
-    if (component.length > NAME_LIMIT) {
-      throw new HeaderFault(
-        `name of ${component.length} bytes is too long (${NAME_LIMIT} at most): ${displayBytes(component)}`,
-      );
-    }
-  }
-}
-
-function statOf(numbers: HeaderNumbers, pax: PaxFields | undefined): Stat {
-  const xattrs: Xattrs = pax?.xattrs ?? NO_XATTRS;
-  return {
-    mode: lowBits(numbers.mode) & 0o7777,
-    uid: lowBits(pax?.uid ?? numbers.uid),
-    gid: lowBits(pax?.gid ?? numbers.gid),
-    mtimeSec: BigInt.asIntN(64, pax?.mtimeSec ?? BigInt(numbers.mtime)),
-    mtimeNsec: pax?.mtimeNsec ?? 0,
-    xattrs,
-  };
-}
-
-/** The low 32 bits, which is what is kept of a larger owner. */
-function lowBits(value: number | bigint): number {
-  return typeof value === "bigint" ? Number(BigInt.asUintN(32, value)) : value % 0x1_0000_0000;
-}
-
-function deviceNumber({ devmajor, devminor }: HeaderNumbers): number {
-  if (devmajor === undefined || devminor === undefined) throw new HeaderFault("device entry without device numbers");
-  if (devmajor > 0xfff) throw new HeaderFault(`device major ${devmajor} is over 4095`);
-  if (devminor > 0xf_ffff) throw new HeaderFault(`device minor ${devminor} is over 1048575`);
-  return ((devminor & 0xff) | (devmajor << 8) | ((devminor & ~0xff) << 12)) >>> 0;
-}
-
-function describeFlag(flag: number): string {
-  return flag > 0x20 && flag < 0x7f ? `'${String.fromCharCode(flag)}'` : `0x${flag.toString(16)}`;
 }

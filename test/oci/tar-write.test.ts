@@ -4,7 +4,8 @@ import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import { bytesSource } from "../../src/boot/pe/read.ts";
 import { type NewTarEntry, tarStream } from "../../src/oci/tar-write.ts";
-import { type TarEntry, TarReader } from "../../src/oci/tar.ts";
+import type { TarEntry } from "../../src/oci/tar-entry.ts";
+import { TarReader } from "../../src/oci/tar.ts";
 import { NO_XATTRS, type Stat } from "../../src/tree/node.ts";
 
 const stat = (more: Partial<Stat> = {}): Stat => ({

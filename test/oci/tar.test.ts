@@ -3,7 +3,8 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ComposefsError } from "../../src/error.ts";
-import { type TarEntry, TarReader } from "../../src/oci/tar.ts";
+import type { TarEntry } from "../../src/oci/tar-entry.ts";
+import { TarReader } from "../../src/oci/tar.ts";
 import { base256, END, entry, header, padded, pax, type RawHeader, record } from "./tar-bytes.ts";
 
 interface Seen {

@@ -7,7 +7,8 @@ import type { Repository } from "../../repository/repository.ts";
 import { LAYER } from "../../splitstream/content-type.ts";
 import type { Splitstream } from "../../splitstream/read.ts";
 import type { Content } from "../../tree/node.ts";
-import { type TarEntry, TarReader } from "../tar.ts";
+import type { TarEntry } from "../tar-entry.ts";
+import { TarReader } from "../tar.ts";
 
 /** An entry of a stored layer. */
 export interface LayerEntry extends TarEntry {

@@ -4,7 +4,8 @@
 
 import type { PutResult, SinkResult } from "../../repository/object-store.ts";
 import type { SplitstreamWriter } from "../../splitstream/write.ts";
-import type { TarEntry, TarHandler } from "../tar.ts";
+import type { TarEntry } from "../tar-entry.ts";
+import type { TarHandler } from "../tar.ts";
 import type { LayerEntry } from "./read.ts";
 import { BUFFER_SIZE, type Eventually, type LargeObject, type ObjectPool } from "./object-pool.ts";
 

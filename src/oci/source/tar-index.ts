@@ -9,13 +9,13 @@ import { join, posix } from "node:path";
 import type { ByteString } from "../../bytes/byte-string.ts";
 import { ComposefsError, systemError, throwIfAborted } from "../../error.ts";
 import { decompress, sniffCompression } from "../decompress.ts";
+import { METADATA_LIMIT, withoutNul } from "../tar-entry.ts";
 import {
   HeaderFault,
   headerLink,
   headerPath,
   headerSize,
   isZeroBlock,
-  latin1,
   magic,
   TAR_BLOCK,
   typeFlag,
@@ -27,8 +27,7 @@ import { readRange, type FileRange } from "./read-range.ts";
 /** Headers that are read, extension headers too: an image archive has a few per layer. */
 const MAX_HEADERS = 200_000;
 
-/** Extension data before one entry, in bytes, and all names that are kept. */
-const MAX_EXTENSION = 1 << 20;
+/** All names that are kept, in bytes. */
 const MAX_NAMES = 16 << 20;
 
 /** Links that are followed from one name to its file. */
@@ -248,7 +247,7 @@ async function walkHeaders(
       if (length > size - start) throw new HeaderFault(`its data ends behind the end of the file (${length} bytes)`);
       at = start + Math.ceil(length / TAR_BLOCK) * TAR_BLOCK;
       if (isExtension) {
-        if (length > MAX_EXTENSION) throw new HeaderFault(`extension header of ${length} bytes`);
+        if (length > METADATA_LIMIT) throw new HeaderFault(`extension header of ${length} bytes`);
         if (flag !== "g") addExtension(pending, flag, await window.bytes(start, length));
         continue;
       }
@@ -277,8 +276,7 @@ function addExtension(pending: Pending, flag: string, data: Uint8Array): void {
     pending.pax = parsePax(data);
     return;
   }
-  const end = data.at(-1) === 0 ? data.length - 1 : data.length;
-  pending[flag === "L" ? "name" : "link"] = latin1(data, 0, end);
+  pending[flag === "L" ? "name" : "link"] = withoutNul(data);
 }
 
 function entryOf(
