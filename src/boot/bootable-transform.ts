@@ -7,7 +7,7 @@ import type { Directory } from "../tree/node.ts";
 import { discoverBootResources } from "./discover.ts";
 import type { BootResource, ReadFile } from "./resource.ts";
 import { labelWith, stripLabels } from "./selinux/label.ts";
-import { Matcher } from "./selinux/matcher.ts";
+import { Matcher, type MatcherCache } from "./selinux/matcher.ts";
 import { loadPolicy, type Policy } from "./selinux/policy.ts";
 
 /**
@@ -27,6 +27,8 @@ export interface BootableOptions {
   readonly mode?: "repository" | "directory" | undefined;
   /** `seconds` when left out. */
   readonly mtimes?: EmptiedMtimes | undefined;
+  /** Compiled rules, for who transforms many trees with the same policy. */
+  readonly matchers?: MatcherCache | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -53,12 +55,12 @@ const EMPTIED = ["boot", "sysroot"] as const;
  * ```
  */
 export async function bootableTransform(root: Directory, options: BootableOptions): Promise<BootableTree> {
-  const { readFile, mode = "repository", mtimes = "seconds", signal } = options;
+  const { readFile, mode = "repository", mtimes = "seconds", matchers, signal } = options;
   const resources = mode === "repository" ? await discoverBootResources(root, readFile) : [];
   const usr = requireDirectory(root, "usr");
   const emptied = EMPTIED.map((name) => requireDirectory(root, name));
   const policy = await loadPolicy(root, readFile, { followLinks: mode === "directory" });
-  const matcher = policy === undefined ? undefined : new Matcher(policy.rules);
+  const matcher = policy && (matchers?.get(policy.rules) ?? new Matcher(policy.rules));
   for (const directory of emptied) {
     const { mtimeSec, mtimeNsec } = usr.stat;
     directory.stat = { ...directory.stat, mtimeSec, ...(mtimes === "seconds" ? {} : { mtimeNsec }) };

@@ -10,6 +10,7 @@ import { diffTrees, type EntryChange } from "../tree/diff.ts";
 import { unescapeField } from "../tree/dump-fields.ts";
 import { isLookupFailure, pathComponents, walk } from "../tree/lookup.ts";
 import { type Directory, Leaf } from "../tree/node.ts";
+import { MatcherCache } from "../boot/selinux/matcher.ts";
 import { type Cause, CauseCounter } from "./causes.ts";
 import type { Expected } from "./expected.ts";
 import type { ExplainSource } from "./source.ts";
@@ -119,6 +120,7 @@ class Trial {
   tried = 0;
   readonly notTried: NotTried[] = [];
   readonly #wanted: readonly Wanted[];
+  readonly #matchers = new MatcherCache();
   readonly #options: ExplainOptions;
 
   constructor(expected: readonly Expected[], options: ExplainOptions) {
@@ -327,7 +329,7 @@ class Trial {
     try {
       const { signal } = this.#options;
       const mode = source.kind === "directory" ? "directory" : "repository";
-      return await prepare(root, preparation, { readFile: source.readFile, mode, signal });
+      return await prepare(root, preparation, { readFile: source.readFile, mode, matchers: this.#matchers, signal });
     } catch (error) {
       if (!(error instanceof ComposefsError) || error.code === "aborted" || error.code === "internal") throw error;
       if (tell) this.#skip({ what: preparation.transform, why: `${source.name}: ${error.message}` });

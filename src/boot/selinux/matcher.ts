@@ -108,6 +108,26 @@ export class Matcher {
   }
 }
 
+/** Keeps the rules that were compiled last: trees that are labelled one after the other mostly have the same policy. */
+export class MatcherCache {
+  #rules: readonly Rule[] = [];
+  #matcher: Matcher | undefined;
+
+  /** The compiled rules. @throws ComposefsError as {@link Matcher} */
+  get(rules: readonly Rule[]): Matcher {
+    if (this.#matcher !== undefined && sameRules(this.#rules, rules)) return this.#matcher;
+    this.#matcher = new Matcher(rules);
+    this.#rules = rules;
+    return this.#matcher;
+  }
+}
+
+function sameRules(a: readonly Rule[], b: readonly Rule[]): boolean {
+  const same = (one: Rule, other: Rule | undefined) =>
+    one.regex === other?.regex && one.type === other.type && one.context === other.context;
+  return a.length === b.length && a.every((rule, index) => same(rule, b[index]));
+}
+
 function badRegex({ regex, file, line }: Rule, refusal: Refusal): ComposefsError {
   const shown = JSON.stringify(Buffer.from(regex, "latin1").toString("utf8"));
   return new ComposefsError("invalid", `${file}, line ${line}: the regular expression ${shown}: ${refusal.message}`, {
