@@ -2,7 +2,7 @@
 
 import { displayBytes } from "../bytes/byte-string.ts";
 import { FsverityHasher } from "../core/fsverity.ts";
-import { ComposefsError } from "../error.ts";
+import { ComposefsError, throwIfAborted } from "../error.ts";
 import { isDamaged } from "../repository/object-read.ts";
 import type { Repository } from "../repository/repository.ts";
 import type { OpenBootFile } from "./change/carry-out.ts";
@@ -11,8 +11,11 @@ import type { BootFile } from "./resource.ts";
 
 const CHUNK = 1 << 20;
 
-/** An open file of an image: in pieces, verified at the end, or by position as the PE reader wants it, not verified. */
-export interface ImageFile extends OpenBootFile, PeSource {}
+/** An open file of an image: in pieces, verified at the end, or by position as the PE reader wants it. */
+export interface ImageFile extends OpenBootFile, PeSource {
+  /** Whether what is read by position is verified, because the kernel vouches for the object. */
+  readonly verified: boolean;
+}
 
 /**
  * Opens a file of an image, inline or in the repository.
@@ -22,7 +25,7 @@ export interface ImageFile extends OpenBootFile, PeSource {}
 export function openImageFile(repository: Repository, { path, leaf: { content } }: BootFile): ImageFile {
   if (content.kind === "inline") {
     const source = bytesSource(content.bytes);
-    return { ...source, chunks: () => [content.bytes], [Symbol.dispose]: () => undefined };
+    return { ...source, verified: true, chunks: () => [content.bytes], [Symbol.dispose]: () => undefined };
   }
   const shown = displayBytes(path);
   if (content.kind !== "external")
@@ -44,6 +47,7 @@ export function openImageFile(repository: Repository, { path, leaf: { content } 
   }
   return {
     size,
+    verified: object.verified,
     read: (position, length) => object.read(position, length),
     *chunks() {
       using hasher = new FsverityHasher(repository.algorithm);
@@ -60,4 +64,20 @@ export function openImageFile(repository: Repository, { path, leaf: { content } 
     },
     [Symbol.dispose]: () => object.close(),
   };
+}
+
+/**
+ * The same for who reads by position alone: where the kernel does not vouch for the object, all of it is verified first.
+ *
+ * @throws ComposefsError as {@link openImageFile}, and `aborted`
+ */
+export function openVerifiedFile(repository: Repository, file: BootFile, signal?: AbortSignal): ImageFile {
+  const opened = openImageFile(repository, file);
+  try {
+    if (!opened.verified) for (const _ of opened.chunks()) throwIfAborted(signal);
+    return opened;
+  } catch (error) {
+    opened[Symbol.dispose]();
+    throw error;
+  }
 }

@@ -3,7 +3,7 @@
 import { openFileSource } from "../boot/file-source.ts";
 import { kernelVersionOf } from "../boot/uki/kernel-version.ts";
 import type { PeSource } from "../boot/pe/read.ts";
-import { openStoredFile } from "../boot/stored-file.ts";
+import { openVerifiedFile } from "../boot/repository-files.ts";
 import { type PePlan, planAddon, planUki } from "../boot/uki/write.ts";
 import { ComposefsError } from "../error.ts";
 import type { Repository } from "../repository/repository.ts";
@@ -30,7 +30,7 @@ export async function planFiles<T>(
 ): Promise<T> {
   using stack = new OpenParts();
   const open = (part: Part): PeSource =>
-    stack.add(part.from === "file" ? openFileSource(part.path) : openStoredFile(repository, part.file, signal));
+    stack.add(part.from === "file" ? openFileSource(part.path) : openVerifiedFile(repository, part.file, signal));
   const optional = <N extends string>(name: N, part: Part | undefined) =>
     (part === undefined ? {} : { [name]: open(part) }) as Partial<Record<N, PeSource>>;
   const uki = planUki({
