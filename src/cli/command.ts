@@ -11,10 +11,14 @@ export type Completes = "none" | "file" | "directory" | "tag" | "digest" | "imag
 export interface OptionSpec {
   /** Long name without dashes. */
   readonly name: string;
+  /** Other long names, which help and completion leave out. */
+  readonly aliases?: readonly string[];
   /** One letter. */
   readonly short?: string;
   /** What stands for the value in help (`PATH`); an option without it is a flag. */
   readonly value?: string;
+  /** The value may be missing; then the option is a flag. */
+  readonly optionalValue?: boolean;
   /** The only values accepted. */
   readonly choices?: readonly string[];
   /** May be given several times. */

@@ -104,7 +104,7 @@ async function checkOptions(
       const where = command === "" ? "" : ` of ${command}`;
       throw new UsageError(`unknown option ${rawName}${where}`, near === undefined ? help : `did you mean --${near}?`);
     }
-    if (spec.value === undefined) {
+    if (spec.value === undefined || (spec.optionalValue && value === undefined)) {
       if (value !== undefined) throw new UsageError(`option --${name} takes no value`, help);
       values.set(name, true);
       continue;

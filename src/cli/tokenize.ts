@@ -35,8 +35,11 @@ const NUL = "\0";
 /** Splits words; options that are not declared are taken for flags. Nothing is refused here. */
 export function tokenize(words: readonly string[], specs: readonly OptionSpec[]): Tokens {
   const parser = cac("composefs");
-  for (const { name, value } of specs)
-    parser.option(value === undefined ? `--${plain(name)}` : `--${plain(name)} <${value}>`, "");
+  for (const { name, value, optionalValue } of specs)
+    parser.option(
+      value === undefined ? `--${plain(name)}` : `--${plain(name)} ${optionalValue ? "[value]" : `<${value}>`}`,
+      "",
+    );
 
   const { shown, found } = guard(words, specs);
   const { args, options } = parser.parse(["", "", ...shown], { run: false });
@@ -54,7 +57,9 @@ export function tokenize(words: readonly string[], specs: readonly OptionSpec[])
 
 // The words as cac sees them: every value behind a NUL, its place in the line and another NUL; one long name for each option.
 function guard(words: readonly string[], specs: readonly OptionSpec[]): { shown: string[]; found: OptionToken[] } {
-  const byName = new Map(specs.map((spec) => [spec.name, spec]));
+  const byName = new Map(
+    specs.flatMap((spec) => [spec.name, ...(spec.aliases ?? [])].map((name) => [name, spec] as const)),
+  );
   const byLetter = new Map(specs.flatMap((spec) => (spec.short === undefined ? [] : [[spec.short, spec] as const])));
   const shown: string[] = [];
   const found: OptionToken[] = [];
@@ -65,7 +70,7 @@ function guard(words: readonly string[], specs: readonly OptionSpec[]): { shown:
       shown.push(`${NUL}${index}${NUL}${word}`);
     } else if (word.startsWith("--")) {
       const [, name = "", value] = /^--(.[^=]*)(?:=(.*))?$/s.exec(word) ?? [];
-      add(byName.get(name), name, `--${name}`, value, index);
+      add(byName.get(name), byName.get(name)?.name ?? name, `--${name}`, value, index);
     } else {
       for (let at = 1; at < word.length; at++) {
         const letter = word.charAt(at);

@@ -21,6 +21,7 @@ export interface MountEntry {
   readonly mountPoint: string;
   readonly type: string;
   readonly source: string;
+  readonly readOnly: boolean;
 }
 
 /** The mounts of a text in the form of `/proc/self/mountinfo`, in its order; lines of another form are passed over. */
@@ -29,9 +30,10 @@ export function parseMountInfo(text: string): MountEntry[] {
     const fields = line.split(" ");
     // Optional fields of any number stand before the dash.
     const dash = fields.indexOf("-", 6);
-    const [mountPoint, type, source] = [fields[4], fields[dash + 1], fields[dash + 2]];
+    const [mountPoint, options, type, source] = [fields[4], fields[5], fields[dash + 1], fields[dash + 2]];
     if (dash < 0 || mountPoint === undefined || type === undefined || source === undefined) return [];
-    return [{ mountPoint: unescaped(mountPoint), type, source: unescaped(source) }];
+    const readOnly = options?.split(",").includes("ro") === true;
+    return [{ mountPoint: unescaped(mountPoint), type, source: unescaped(source), readOnly }];
   });
 }
 

@@ -51,7 +51,7 @@ async function openStored(repository: Repository, digest: Digest): Promise<Store
  * @throws ComposefsError `permission` and `io` for what the operating system refuses
  */
 export function readBootBinaries(
-  { sysroot, boot, esp }: SysrootPaths,
+  { sysroot, boot, esp }: Pick<SysrootPaths, "boot" | "esp"> & { readonly sysroot: string },
   bootloader: BootLoader,
 ): Pick<GcFiles, "kernelDirectories" | "ukiFiles"> {
   const firmware = esp ?? (bootloader === "grub" ? undefined : boot);

@@ -66,8 +66,20 @@ export interface HostStatus {
   readonly warnings: readonly DeployWarning[];
 }
 
-/** Status: what a sysroot boots and what its deployments are. Never fails because of one of them. */
-export function hostStatus(state: SysrootState): HostStatus {
+const NO_SYSROOT: SysrootState = {
+  bootloader: "grub",
+  missingVerityAllowed: false,
+  boot: { entries: [] },
+  state: new Map(),
+  images: new Map(),
+};
+
+/**
+ * Status: what a sysroot boots and what its deployments are. Never fails because of one of them.
+ *
+ * @param state undefined for a machine that runs no deployment: its document is empty
+ */
+export function hostStatus(state: SysrootState = NO_SYSROOT): HostStatus {
   const deployments = readDeployments(state);
   return { host: hostDocument(deployments, state), warnings: deployments.warnings };
 }

@@ -37,16 +37,18 @@ export interface ReadSysrootOptions {
 /**
  * Reads the state of a sysroot.
  *
- * @throws ComposefsError `not-found` when there is no such directory; with the reason `E_BOOTLOADER_UNKNOWN` or `E_NO_ESP` when more must
- *   be said; `permission` and `io` for what the operating system refuses
+ * @throws ComposefsError what {@link locateSysroot} throws; `permission` and `io` for what the operating system refuses
  * @example
  * ```ts
  * const state = await readSysroot({ sysroot: "/mnt" });
  * console.log(hostText(hostStatus(state).host));
  * ```
  */
-export async function readSysroot(paths: SysrootPaths, options: ReadSysrootOptions = {}): Promise<SysrootState> {
-  const location = locateSysroot(paths);
+export async function readSysroot(
+  paths: SysrootPaths | SysrootLocation,
+  options: ReadSysrootOptions = {},
+): Promise<SysrootState> {
+  const location = "isHost" in paths ? paths : locateSysroot(paths);
   const repository = await openRepository(location.repository, options);
   try {
     return await readState(location, repository);

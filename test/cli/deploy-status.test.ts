@@ -61,11 +61,35 @@ it("prints the document into a pipe, or when it is asked for", async () => {
   });
 });
 
+it("is empty where no deployment runs", async () => {
+  const { status: code, stdout } = await run(["deploy", "status", "--format", "humanreadable"], {
+    env: { container: "oci" },
+  });
+  expect([code, stdout]).toEqual([0, "System is not deployed via bootc.\n"]);
+});
+
+it("shows what runs in its place, when it is said", async () => {
+  const human = ["--format", "humanreadable", "--quiet"];
+  const given = await run(["deploy", "status", "--root", sysroot, "--booted", id, ...human]);
+  expect(given.stdout).toMatch(/^● Booted image: /);
+  const file = (name: string, text: string) => {
+    writeFileSync(join(sysroot, name), text);
+    return join(sysroot, name);
+  };
+  const files = [
+    "--proc-cmdline",
+    file("cmdline", `composefs=${id}`),
+    "--mountinfo",
+    file("mountinfo", `22 1 0:30 / / rw - overlay composefs:${id} rw\n`),
+  ];
+  expect((await status(...human, ...files)).stdout).toBe(given.stdout);
+});
+
 it("says what is missing", async () => {
-  const none = await run(["deploy", "status"]);
+  const none = await run(["deploy", "status", "--offline"]);
   expect([none.status, none.stderr]).toEqual([
     2,
-    "composefs: deploy status needs --sysroot\nhint: name the directory that holds composefs and state\n",
+    "composefs: offline the sysroot must be named\nhint: say with --sysroot which directory holds composefs and state\n",
   ]);
   const unknown = await run(["deploy", "status", "--sysroot", join(sysroot, "state")]);
   expect(unknown.status).toBe(1);

@@ -8,13 +8,13 @@ import { outcome } from "./deploy-goldens.ts";
 const A = "a".repeat(128);
 const B = "b".repeat(128);
 const root = (source: string) => `22 1 0:30 / / rw,relatime shared:1 - overlay ${source} rw,lowerdir=/x\n`;
-const MORE = `23 22 8:1 / /boot/efi rw shared:2 master:3 - vfat /dev/sda1 rw\n24 22 0:5 / /a\\040b rw - tmpfs tmpfs rw\n`;
+const MORE = `23 22 8:1 / /boot/efi ro,noatime shared:2 master:3 - vfat /dev/sda1 rw\n24 22 0:5 / /a\\040b rw - tmpfs tmpfs rw\n`;
 
 test("mounts are read with any number of optional fields and with escapes", () => {
   expect(parseMountInfo(`${root("composefs:x")}${MORE}no line\n25 22 0:5 / /c rw - tmpfs\n`)).toEqual([
-    { mountPoint: "/", type: "overlay", source: "composefs:x" },
-    { mountPoint: "/boot/efi", type: "vfat", source: "/dev/sda1" },
-    { mountPoint: "/a b", type: "tmpfs", source: "tmpfs" },
+    { mountPoint: "/", type: "overlay", source: "composefs:x", readOnly: false },
+    { mountPoint: "/boot/efi", type: "vfat", source: "/dev/sda1", readOnly: true },
+    { mountPoint: "/a b", type: "tmpfs", source: "tmpfs", readOnly: false },
   ]);
   assert(property(string(), (text) => Array.isArray(parseMountInfo(text))));
 });

@@ -8,9 +8,10 @@ export const deployStatus: Command = {
   name: "deploy status",
   summary: "show the deployments of a sysroot: what it boots, and what else it could boot",
   description:
-    "Reads boot entries, origin files and the repository of a sysroot that is not running: a directory or a mounted disk. Writes nothing " +
-    "and needs no network. What is damaged in one deployment is a warning on stderr and hides none of the others. The document is " +
-    "the one of bootc, org.containers.bootc/v1. With --verbose also signature, soft reboot and fs-verity.",
+    "Reads boot entries, origin files and the repository of the running system, or with --sysroot those of another one: a directory or a " +
+    "mounted disk. Writes nothing and needs no network. What is damaged in one deployment is a warning on stderr and hides none of the " +
+    "others. The document is the one of bootc, org.containers.bootc/v1; it is empty on a machine that was not booted from a deployment. " +
+    "With --verbose also signature, soft reboot and fs-verity.",
   arguments: [],
   options: [
     ...SYSROOT_OPTIONS,
@@ -22,16 +23,19 @@ export const deployStatus: Command = {
     },
   ],
   examples: [
+    { line: "deploy status", says: "what this machine runs" },
     { line: "deploy status --sysroot /mnt --format humanreadable", says: "for people" },
     { line: "deploy status --sysroot ./root --bootloader systemd --esp ./esp --json", says: "for scripts" },
   ],
-  async run({ global, text, out, note, signal, lock }) {
-    const { locateSysroot } = await import("../../deploy/location.ts");
-    const location = locateSysroot(sysrootPaths({ global, text }, "deploy status"));
+  async run({ global, text, flag, out, note, signal, lock }) {
+    const { findSysroot } = await import("../../deploy/location.ts");
+    const location = findSysroot(sysrootPaths({ global, text, flag }));
     const { readSysroot } = await import("../../deploy/sysroot.ts");
     const { hostStatus } = await import("../../deploy/host.ts");
     const { warningText } = await import("../../deploy/warning-text.ts");
-    const { host, warnings } = hostStatus(await readSysroot(location, { signal, lock: lock(location.repository) }));
+    const { host, warnings } = hostStatus(
+      location && (await readSysroot(location, { signal, lock: lock(location.repository) })),
+    );
     for (const warning of warnings) note(`warning: ${warningText(warning)}`);
     const isJson = global.json || (text("format") ?? (out.isTerminal ? "humanreadable" : "json")) === "json";
     if (isJson) {
