@@ -5,9 +5,10 @@ import { sameForSoftReboot } from "../boot/kargs/command-line.ts";
 import { ComposefsError } from "../error.ts";
 import type { Digest } from "../oci/digest.ts";
 import { parseImginfo } from "./image-info.ts";
-import { type HostImage, parseHostImage } from "./image-reference.ts";
+import { type CachedUpdate, parseCachedUpdate } from "./cached-update.ts";
+import { type HostImage, parseHostImage, sameReference } from "./image-reference.ts";
 import { type Menu, readMenu } from "./menu.ts";
-import { entryOptions, type MenuEntry } from "./menu-entry.ts";
+import { entryOptions, type MenuEntry, orUndefined } from "./menu-entry.ts";
 import {
   BOOT_DIGEST,
   BOOT_TYPE,
@@ -33,6 +34,8 @@ export interface Deployment {
   /** Manifest and config, from the repository or an old `.imginfo` file. */
   readonly documents: ImageDocuments | undefined;
   readonly softRebootCapable: boolean;
+  /** What the last check found: another image under the same reference. */
+  readonly cachedUpdate: CachedUpdate | undefined;
 }
 
 /** The deployments of a sysroot by the part that they play. */
@@ -77,7 +80,7 @@ export function readDeployments(state: SysrootState): Deployments {
   const booted = bootedId === undefined ? undefined : found.get(bootedId);
   const withSoftReboot = (deployment: Deployment): Deployment => ({
     ...deployment,
-    softRebootCapable: canSoftReboot(booted, deployment, state.selinuxCompatible ?? true),
+    softRebootCapable: canSoftReboot(booted, deployment, state),
   });
   const staged = stagedId === undefined ? undefined : found.get(stagedId);
   const rest = active
@@ -144,6 +147,7 @@ function readDeployment(entry: MenuEntry, state: SysrootState, warnings: DeployW
     bootDigest: originValue(origin, BOOT_DIGEST),
     ...information,
     softRebootCapable: false,
+    cachedUpdate: readUpdate(directory.update, image),
   };
 }
 
@@ -156,6 +160,12 @@ function readReference(id: string, origin: Origin, warnings: DeployWarning[]): H
     warnings.push({ code: "W_BAD_IMGREF", id, reason: reasonOf(error) });
     return undefined;
   }
+}
+
+// A cache that cannot be read, or is that of another reference, is as good as none.
+function readUpdate(text: string | undefined, image: HostImage | undefined): CachedUpdate | undefined {
+  const update = text === undefined ? undefined : orUndefined(() => parseCachedUpdate(text));
+  return update && image && sameReference(update.image, image) ? update : undefined;
 }
 
 // The chain from the origin to manifest and config (4.1).
@@ -187,10 +197,14 @@ function readImageInformation(
 }
 
 // Whether the kernel that runs can go on with the other deployment (4.9). Anything unknown is a no.
-function canSoftReboot(booted: Deployment | undefined, other: Deployment, selinuxCompatible: boolean): boolean {
+function canSoftReboot(booted: Deployment | undefined, other: Deployment, state: SysrootState): boolean {
   if (!booted || booted.bootDigest === undefined || booted.bootDigest !== other.bootDigest) return false;
-  const [from, to] = [entryOptions(booted.entry), entryOptions(other.entry)];
-  return selinuxCompatible && from !== undefined && to !== undefined && sameForSoftReboot(from, to);
+  const { selinuxCompatible = true, ukiCommandLines } = state;
+  const isCompatible =
+    typeof selinuxCompatible === "boolean" ? selinuxCompatible : selinuxCompatible.get(other.id) === true;
+  const options = ({ entry }: Deployment) => entryOptions(entry) ?? ukiCommandLines?.get(entry.artifact?.name ?? "");
+  const [from, to] = [options(booted), options(other)];
+  return isCompatible && from !== undefined && to !== undefined && sameForSoftReboot(from, to);
 }
 
 function reasonOf(error: unknown): string {

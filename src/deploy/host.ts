@@ -84,6 +84,12 @@ export function hostStatus(state: SysrootState = NO_SYSROOT): HostStatus {
   return { host: hostDocument(deployments, state), warnings: deployments.warnings };
 }
 
+/** The document with the booted deployment alone. */
+export function onlyBooted(host: Host): Host {
+  const { otherDeployments: _, ...status } = host.status;
+  return { ...host, status: { ...status, staged: null, rollback: null } };
+}
+
 function hostDocument(
   { marker, staged, booted, rollback, others, rollbackQueued }: Deployments,
   state: SysrootState,
@@ -111,7 +117,7 @@ function hostDocument(
 function hostEntry(deployment: Deployment, state: SysrootState, downloadOnly: boolean): HostEntry {
   return {
     image: imageStatus(deployment),
-    cachedUpdate: null,
+    cachedUpdate: imageStatus(deployment.cachedUpdate),
     incompatible: false,
     pinned: false,
     softRebootCapable: deployment.softRebootCapable,
@@ -128,8 +134,11 @@ function hostEntry(deployment: Deployment, state: SysrootState, downloadOnly: bo
   };
 }
 
-function imageStatus({ image, documents, manifestDigest }: Deployment): ImageStatus | null {
-  if (!image) return null;
+function imageStatus(
+  found: Pick<Deployment, "image" | "documents" | "manifestDigest"> | undefined,
+): ImageStatus | null {
+  if (!found?.image) return null;
+  const { image, documents, manifestDigest } = found;
   return {
     image,
     version: (documents && imageVersion(documents.manifest, documents.config)) ?? null,

@@ -28,6 +28,8 @@ export interface StateDirectory {
   readonly origin?: string | undefined;
   /** Text of `<id>.imginfo`, which old versions of bootc wrote. */
   readonly imginfo?: string | undefined;
+  /** Text of `<id>.update`: what the last check for updates found. */
+  readonly update?: string | undefined;
 }
 
 /** Manifest and config of an image, from the repository. */
@@ -52,8 +54,10 @@ export interface SysrootState {
   readonly bootedId?: string | undefined;
   /** Whether the repository does without fs-verity. */
   readonly missingVerityAllowed: boolean;
-  /** Whether the SELinux policies allow a soft reboot; true when left out. */
-  readonly selinuxCompatible?: boolean | undefined;
+  /** Whether the SELinux policies allow a soft reboot: to all, or by deployment id; true when left out. */
+  readonly selinuxCompatible?: boolean | ReadonlyMap<string, boolean> | undefined;
+  /** The command lines inside UKIs, by the name of their artifact, as far as they were read. */
+  readonly ukiCommandLines?: ReadonlyMap<string, string> | undefined;
   /** What lies over `/usr` of the running system; nothing when left out. */
   readonly usrOverlay?: UsrOverlay | undefined;
   /** Whether the sysroot lies on a device that cannot be written; false when left out. */

@@ -21,6 +21,7 @@ import {
   type StateDirectory,
   type SysrootState,
 } from "./state.ts";
+import { withRunning } from "./running.ts";
 import { STAGED_FILE } from "./staged-marker.ts";
 import { listDirectory, readText } from "./sysroot-files.ts";
 
@@ -51,7 +52,7 @@ export async function readSysroot(
   const location = "isHost" in paths ? paths : locateSysroot(paths);
   const repository = await openRepository(location.repository, options);
   try {
-    return await readState(location, repository);
+    return await withRunning(await readState(location, repository), repository, location, options.signal);
   } finally {
     await repository?.close();
   }
@@ -106,7 +107,7 @@ function readStateDirectories(directory: string): Map<string, StateDirectory> {
       type === "directory" && isDeploymentId(name)
         ? readText(join(directory, name, `${name}.${extension}`), DAMAGED)
         : undefined;
-    found.set(name, { origin: file("origin"), imginfo: file("imginfo") });
+    found.set(name, { origin: file("origin"), imginfo: file("imginfo"), update: file("update") });
   }
   return found;
 }

@@ -102,3 +102,11 @@ it("says what is missing", async () => {
     "composefs: systemd has its entries in the ESP, and no ESP was given\nhint: say with --esp where it is mounted\n",
   ]);
 });
+
+it("prints YAML, and the booted deployment alone", async () => {
+  const yaml = await status("--format", "yaml", "--booted", id, "--quiet");
+  expect(yaml.stdout).toContain(`  booted:\n    image:\n      image:\n        image: q.x/os:1\n`);
+  const alone = await status("--json", "--booted", "--quiet");
+  expect(JSON.parse(alone.stdout)).toMatchObject({ status: { booted: null } });
+  expect(JSON.parse(alone.stdout)).not.toHaveProperty("status.otherDeployments");
+});

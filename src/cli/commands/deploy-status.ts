@@ -14,16 +14,21 @@ export const deployStatus: Command = {
     "With --verbose also signature, soft reboot and fs-verity.",
   arguments: [],
   options: [
-    ...SYSROOT_OPTIONS,
+    ...SYSROOT_OPTIONS.map((option) =>
+      option.name === "booted"
+        ? { ...option, optionalValue: true, description: `without a value: show no other; ${option.description}` }
+        : option,
+    ),
     {
       name: "format",
       value: "FORMAT",
-      choices: ["humanreadable", "json"],
+      choices: ["humanreadable", "json", "yaml"],
       description: "humanreadable on a terminal, else json, when left out",
     },
   ],
   examples: [
     { line: "deploy status", says: "what this machine runs" },
+    { line: "deploy status --booted --format yaml", says: "the deployment that runs, nothing else" },
     { line: "deploy status --sysroot /mnt --format humanreadable", says: "for people" },
     { line: "deploy status --sysroot ./root --bootloader systemd --esp ./esp --json", says: "for scripts" },
   ],
@@ -31,14 +36,19 @@ export const deployStatus: Command = {
     const { findSysroot } = await import("../../deploy/location.ts");
     const location = findSysroot(sysrootPaths({ global, text, flag }));
     const { readSysroot } = await import("../../deploy/sysroot.ts");
-    const { hostStatus } = await import("../../deploy/host.ts");
+    const { hostStatus, onlyBooted } = await import("../../deploy/host.ts");
     const { warningText } = await import("../../deploy/warning-text.ts");
-    const { host, warnings } = hostStatus(
+    const { host: all, warnings } = hostStatus(
       location && (await readSysroot(location, { signal, lock: lock(location.repository) })),
     );
     for (const warning of warnings) note(`warning: ${warningText(warning)}`);
-    const isJson = global.json || (text("format") ?? (out.isTerminal ? "humanreadable" : "json")) === "json";
-    if (isJson) {
+    const host = flag("booted") && text("booted") === undefined ? onlyBooted(all) : all;
+    const format = global.json ? "json" : (text("format") ?? (out.isTerminal ? "humanreadable" : "json"));
+    if (format === "yaml") {
+      const { yamlText } = await import("../../deploy/yaml.ts");
+      return out.write(yamlText(host as unknown as JsonValue));
+    }
+    if (format === "json") {
       const { canonicalJson } = await import("../../deploy/canonical-json.ts");
       return out.line(canonicalJson(host as unknown as JsonValue));
     }
