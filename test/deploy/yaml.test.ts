@@ -70,8 +70,7 @@ test("a text is bare only where nothing else can be meant", () => {
 function fromLines(text: string): unknown {
   const lines = text.split("\n").slice(0, -1);
   let at = 0;
-  const scalar = (word: string): unknown =>
-    /^(?:["[{]|true$|false$|null$|\d+$)/.test(word) ? JSON.parse(word) : word;
+  const scalar = (word: string): unknown => (/^(?:["[{]|true$|false$|null$|\d+$)/.test(word) ? JSON.parse(word) : word);
   const depth = (line: string) => /^ */.exec(line)?.[0].length ?? 0;
   function value(indent: number): unknown {
     const line = lines[at] ?? "";
