@@ -217,6 +217,8 @@ export type { JsonValue } from "./deploy/canonical-json.ts";
 export type { CachedUpdate } from "./deploy/cached-update.ts";
 export { parseCachedUpdate, writeCachedUpdate } from "./deploy/cached-update.ts";
 export { canonicalJson } from "./deploy/canonical-json.ts";
+export type { CollectedRepository, DeployGcResult } from "./deploy/collect.ts";
+export { assertCollected, deployGc, deployGcDryRun } from "./deploy/collect.ts";
 export type { DeletePlan } from "./deploy/delete.ts";
 export { planDelete } from "./deploy/delete.ts";
 export type { EtcApplyOptions } from "./deploy/etc-apply.ts";

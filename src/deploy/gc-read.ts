@@ -45,22 +45,38 @@ async function openStored(repository: Repository, digest: Digest): Promise<Store
   }
 }
 
+/** Where the files lie that a sysroot boots from: directories that need not exist. */
+export interface BinaryDirectories {
+  /** Of the directories that hold a kernel with its initramfs each. Undefined without an ESP, where the boot loader needs one. */
+  readonly kernels: string | undefined;
+  /** Of UKIs; undefined without an ESP. */
+  readonly ukis: string | undefined;
+}
+
+type BootPaths = Pick<SysrootPaths, "boot" | "esp"> & { readonly sysroot: string };
+
+/** Where the files of boot entries lie. */
+export function binaryDirectories({ sysroot, boot, esp }: BootPaths, bootloader: BootLoader): BinaryDirectories {
+  const firmware = esp ?? (bootloader === "grub" ? undefined : boot);
+  return {
+    kernels: bootloader === "grub" ? (boot ?? join(sysroot, "boot")) : firmware && join(firmware, "EFI/Linux"),
+    ukis: firmware && join(firmware, UKI_DIRECTORY),
+  };
+}
+
 /**
  * The names of what a sysroot boots from. Without an ESP, only those for GRUB's kernels.
  *
  * @throws ComposefsError `permission` and `io` for what the operating system refuses
  */
 export function readBootBinaries(
-  { sysroot, boot, esp }: Pick<SysrootPaths, "boot" | "esp"> & { readonly sysroot: string },
+  paths: BootPaths,
   bootloader: BootLoader,
 ): Pick<GcFiles, "kernelDirectories" | "ukiFiles"> {
-  const firmware = esp ?? (bootloader === "grub" ? undefined : boot);
-  const kernels = bootloader === "grub" ? (boot ?? join(sysroot, "boot")) : firmware && join(firmware, "EFI/Linux");
-  const found = kernels === undefined ? undefined : listDirectory(kernels);
+  const { kernels, ukis } = binaryDirectories(paths, bootloader);
+  const names = (path: string | undefined) => (path === undefined ? [] : (listDirectory(path) ?? []));
   return {
-    kernelDirectories: (found ?? []).flatMap(({ name, type }) => (type === "directory" ? [name] : [])),
-    ukiFiles: (firmware === undefined ? [] : (listDirectory(join(firmware, UKI_DIRECTORY)) ?? [])).map(
-      ({ name }) => name,
-    ),
+    kernelDirectories: names(kernels).flatMap(({ name, type }) => (type === "directory" ? [name] : [])),
+    ukiFiles: names(ukis).map(({ name }) => name),
   };
 }

@@ -7,7 +7,8 @@ import { activateEntries, dropStagedEntries, stageEntries } from "../boot/entry/
 import type { BootLoader } from "../boot/entry/order.ts";
 import type { WrittenMenu } from "./rollback.ts";
 
-const USER_CFG = "grub2/user.cfg";
+/** The menu of GRUB with UKIs, in the boot directory. */
+export const USER_CFG = "grub2/user.cfg";
 const USER_CFG_STAGED = "grub2/user.cfg.staged";
 
 /**

@@ -3,7 +3,7 @@
 
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { EXCHANGED } from "../../src/boot/entry/activate.ts";
 import { readDeployments } from "../../src/deploy/deployments.ts";
@@ -15,6 +15,7 @@ import { pull } from "../../src/oci/pull.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import { goldensDir } from "../goldens-dir.ts";
 import { deployCases, testImages } from "./deploy-goldens.ts";
+import { makeSysroot, write } from "./golden-sysroot.ts";
 import { type GoldenState, sysrootState } from "./golden-state.ts";
 
 let work: string;
@@ -23,11 +24,6 @@ beforeAll(() => {
   work = mkdtempSync(join(tmpdir(), "composefs-sysroot-"));
 });
 afterAll(() => rmSync(work, { recursive: true, force: true }));
-
-function write(path: string, text: string): void {
-  mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(path, text);
-}
 
 // Repositories by the images that they hold.
 const repositories = new Map<string, Promise<string>>();
@@ -46,38 +42,14 @@ async function makeRepository(names: string[]): Promise<string> {
   return path;
 }
 
-function makeSysroot(golden: GoldenState): string {
-  const sysroot = join(work, `sysroot-${count++}`);
-  const boot = join(sysroot, "boot");
-  mkdirSync(boot, { recursive: true });
-  const { entries = [], entriesStaged, userCfg, userCfgStaged } = golden.boot;
-  for (const [name, text] of entries) write(join(boot, "loader/entries", name), text);
-  for (const [name, text] of entriesStaged ?? []) write(join(boot, "loader/entries.staged", name), text);
-  if (userCfg !== undefined) write(join(boot, "grub2/user.cfg"), userCfg);
-  if (userCfgStaged !== undefined) write(join(boot, "grub2/user.cfg.staged"), userCfgStaged);
-  for (const [id, { origin, imginfo }] of Object.entries(golden.state)) {
-    const directory = join(sysroot, "state/deploy", id);
-    mkdirSync(directory, { recursive: true });
-    if (origin !== null) write(join(directory, `${id}.origin`), origin);
-    if (imginfo !== undefined) write(join(directory, `${id}.imginfo`), imginfo);
-  }
-  if (golden.stagedDeployment !== null)
-    write(join(sysroot, "run/composefs/staged-deployment"), golden.stagedDeployment);
-  return sysroot;
-}
-
 const cases = deployCases<GoldenState, { host: unknown; warnings: unknown }>("status");
 
 test.each(cases)("golden: $name", async ({ input, expect: expected }) => {
-  const sysroot = makeSysroot(input);
+  const paths = makeSysroot(join(work, `sysroot-${count++}`), input);
   const names = Object.values(input.repo.manifests).map((image) => (typeof image === "string" ? image : image.name));
   const state = await readSysroot({
-    sysroot,
+    ...paths,
     repository: await repositoryWith(names),
-    boot: join(sysroot, "boot"),
-    bootloader: input.bootloader,
-    runDirectory: join(sysroot, "run"),
-    bootedId: input.bootedId ?? undefined,
   });
   expect(state.missingVerityAllowed).toBe(true);
   const { missingVerityAllowed, selinuxCompatible } = input;
@@ -124,7 +96,7 @@ describe("boot loaders", () => {
 function firstInstall(): { sysroot: string; id: string; read: () => Promise<SysrootState> } {
   const input = cases.find(({ name }) => name === "first-install")?.input;
   if (!input) throw new Error("no first-install");
-  const sysroot = makeSysroot(input);
+  const { sysroot } = makeSysroot(join(work, `sysroot-${count++}`), input);
   return {
     sysroot,
     id: Object.keys(input.state)[0] as string,

@@ -49,11 +49,20 @@ export async function writeDurably(
 
 // A kernel that was half written can take the room that the next one needs.
 function removeLeftOver(volume: BootVolume, directory: string): void {
-  for (const { name, type } of volume.list(directory) ?? []) {
-    if (type !== "file" || !TEMPORARY.test(name)) continue;
-    const path = directory === "" ? name : `${directory}/${name}`;
-    if ((volume.age(path) ?? 0) > LEFT_OVER_MS) quietly(() => volume.unlink(path));
-  }
+  for (const path of leftOverFiles(volume, directory)) quietly(() => volume.unlink(path));
+}
+
+/** The paths of unfinished files in a directory that are left of a command that was killed. */
+export function leftOverFiles(volume: BootVolume, directory: string): string[] {
+  return (volume.list(directory) ?? [])
+    .filter(({ name, type }) => type === "file" && TEMPORARY.test(name))
+    .map(({ name }) => (directory === "" ? name : `${directory}/${name}`))
+    .filter((path) => isLeftOver(volume, path));
+}
+
+/** Whether something unfinished has not been changed for so long that nobody is at work on it. */
+export function isLeftOver(volume: BootVolume, path: string): boolean {
+  return (volume.age(path) ?? 0) > LEFT_OVER_MS;
 }
 
 /** Gives a file another name in its directory, in the place of whatever has it. Nothing happens when it is not there. */

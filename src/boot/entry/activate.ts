@@ -2,7 +2,7 @@
 // the active directory holds a menu that boots; what was cut is finished by activating again.
 
 import { ComposefsError, throwIfAborted } from "../../error.ts";
-import { makeDirectories, removeDurably, renameDurably, writeDurably } from "../change/durable.ts";
+import { isLeftOver, makeDirectories, removeDurably, renameDurably, writeDurably } from "../change/durable.ts";
 import type { BootVolume, VolumeEntry } from "../change/volume.ts";
 import { type BootEntry, writeBootEntry } from "./bls.ts";
 import { type EntryFile, type Menu, planActivation, readMenu, savedName } from "./menu.ts";
@@ -91,6 +91,16 @@ export async function stageEntries(
   removeStaged(volume);
   volume.rename(UNFINISHED, STAGED);
   volume.sync("loader");
+}
+
+/** What a command that was killed left of a set of entries, beside those that are active or staged. */
+export function leftOverSets(volume: BootVolume): string[] {
+  return [UNFINISHED, DROPPED].filter((path) => isLeftOver(volume, path));
+}
+
+/** Ends an activation that was cut after the sets had changed places. Does nothing to a set that waits to be activated. */
+export function finishActivation(volume: BootVolume): void {
+  if (isExchanged(volume)) finishExchange(volume);
 }
 
 /** Drops what was staged. */

@@ -33,6 +33,26 @@ fi
  * @throws ComposefsError `invalid` with the reason `grub-syntax`, `path` and `line`
  */
 export function parseGrubConfig(text: string, path = "user.cfg"): GrubEntry[] {
+  return entrySpans(text, path).map(({ entry }) => entry);
+}
+
+/**
+ * The text of the file without some of its entries; everything else stays as it is, whoever wrote it.
+ *
+ * @throws ComposefsError as {@link parseGrubConfig}
+ */
+export function removeGrubEntries(text: string, isRemoved: (entry: GrubEntry) => boolean): string {
+  let kept = "";
+  let at = 0;
+  for (const { entry, start, end } of entrySpans(text, "user.cfg")) {
+    if (!isRemoved(entry)) continue;
+    kept += text.slice(at, start);
+    at = text[end] === "\n" ? end + 1 : end;
+  }
+  return kept + text.slice(at);
+}
+
+function entrySpans(text: string, path: string): { entry: GrubEntry; start: number; end: number }[] {
   const fail = (at: number, message: string) => {
     const line = text.slice(0, at).split("\n").length;
     return new ComposefsError("invalid", `${path}, line ${line}: ${message}`, {
@@ -42,7 +62,7 @@ export function parseGrubConfig(text: string, path = "user.cfg"): GrubEntry[] {
       hint: 'entries must have the form menuentry "title" { ... }',
     });
   };
-  const entries: GrubEntry[] = [];
+  const entries: { entry: GrubEntry; start: number; end: number }[] = [];
   const word = "menuentry";
   let at = 0;
   for (;;) {
@@ -66,8 +86,8 @@ export function parseGrubConfig(text: string, path = "user.cfg"): GrubEntry[] {
     if (text[open] !== "{") throw fail(open, 'after the title there must be a "{"; options are not understood');
     const close = endOfBody(text, open + 1);
     if (close === undefined) throw fail(open, 'the "{" is not closed');
-    entries.push(parseBody(title, text.slice(open + 1, close)));
     at = close + 1;
+    entries.push({ entry: parseBody(title, text.slice(open + 1, close)), start, end: at });
   }
 }
 

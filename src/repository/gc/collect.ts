@@ -6,7 +6,7 @@ import { ComposefsError, throwIfAborted } from "../../error.ts";
 import type { ProgressListener } from "../../progress.ts";
 import type { LockWait } from "../../runtime/syscalls.ts";
 import type { Repository } from "../repository.ts";
-import { TEMPORARY_META, takeInventory } from "./inventory.ts";
+import { type RefEntry, TEMPORARY_META, takeInventory } from "./inventory.ts";
 import { type GcPlan, objectBytes, planCollection } from "./plan.ts";
 import { reach } from "./reach.ts";
 import { referenceReader } from "./references.ts";
@@ -16,12 +16,27 @@ import { RootFiles } from "./root-files.ts";
 export interface GcOptions {
   /** Only make the plan; other processes may go on meanwhile. */
   dryRun?: boolean;
-  /** Content ids and image ids to keep besides what refs keep; unknown ones are an error. */
+  /** Content ids and image ids to keep besides what refs keep; unknown ones are an error unless {@link unknownRoots} says otherwise. */
   roots?: readonly string[];
+  /** `ignore`: roots that are not there keep nothing. */
+  unknownRoots?: "error" | "ignore";
+  /**
+   * `skip`: refs that lead to nothing, or to what is damaged, keep only what can be found. What {@link roots} need must be whole in any
+   * case.
+   */
+  brokenRefs?: "problem" | "skip";
+  /** For a dry run: stream refs as they will be by then. */
+  assume?: AssumedRefs;
   /** How long to wait for other users of the repository to end. */
   lock?: LockWait;
   signal?: AbortSignal;
   onProgress?: ProgressListener;
+}
+
+/** Refs below `streams/refs/`, by their names there, that a dry run takes for gone or made. */
+export interface AssumedRefs {
+  readonly removed: readonly string[];
+  readonly added: readonly (readonly [name: string, stream: string])[];
 }
 
 const BATCH = 1024;
@@ -73,14 +88,22 @@ export function incompleteWalk(plan: GcPlan): ComposefsError {
   );
 }
 
-async function makePlan(repository: Repository, { roots, signal }: GcOptions): Promise<GcPlan> {
+async function makePlan(repository: Repository, options: GcOptions): Promise<GcPlan> {
+  const { signal, assume, dryRun } = options;
   throwIfAborted(signal);
   const inventory = takeInventory(repository.path, repository.algorithm);
   inventory.temporaries = inventory.temporaries.filter((path) => isStale(repository.path, path));
-  const reached = await reach(inventory, referenceReader(repository.store, signal), roots);
+  if (dryRun && assume) inventory.streams.refs = assumedRefs(inventory.streams.refs, assume);
+  const reached = await reach(inventory, referenceReader(repository.store, signal), options);
   throwIfAborted(signal);
   using files = new RootFiles(repository.path);
   return planCollection(inventory, reached, (path) => files.size(path));
+}
+
+function assumedRefs(refs: readonly RefEntry[], { removed, added }: AssumedRefs): RefEntry[] {
+  const gone = new Set([...removed, ...added.map(([name]) => name)]);
+  const made = added.map(([name, entry]) => ({ name, target: entry, entry, straight: true }));
+  return [...refs.filter(({ name }) => !gone.has(name)), ...made];
 }
 
 // Links first: an object must never be gone while its name is there, at whatever point a crash comes.

@@ -17,6 +17,8 @@ export interface Removal {
 export interface GcPlan {
   /** Why the walk was incomplete. If there is any reason, nothing may be removed. */
   problems: WalkProblem[];
+  /** What refs lead to although it is missing or damaged, where that is put up with. */
+  skipped: WalkProblem[];
   /** The entries that are kept with all they refer to. */
   roots: { streams: string[]; images: string[] };
   /** Number of objects that stay. */
@@ -39,7 +41,7 @@ export interface GcPlan {
  */
 export function planCollection(
   inventory: Inventory,
-  { live, problems, roots }: Reach,
+  { live, problems, skipped, roots }: Reach,
   size: (path: string) => number | undefined,
 ): GcPlan {
   const foreign = [...inventory.foreign];
@@ -55,6 +57,7 @@ export function planCollection(
   const dead = [...live.unmarked()].map((id) => `objects/${objectPath(id)}`);
   return {
     problems,
+    skipped,
     roots,
     kept: inventory.objects.size - dead.length,
     images: danglingLinks("images", inventory.images, inventory.objects, live),

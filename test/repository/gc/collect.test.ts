@@ -280,6 +280,7 @@ describe("the planner is a pure function", () => {
     );
     expect(plan).toEqual({
       problems: [],
+      skipped: [],
       roots: { streams: ["s"], images: [] },
       kept: 3,
       images: [],
