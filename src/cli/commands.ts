@@ -42,6 +42,8 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ["uki inspect", async () => (await import("./commands/uki-inspect.ts")).ukiInspect],
   ["uki extract", async () => (await import("./commands/uki-extract.ts")).ukiExtract],
   ["deploy status", async () => (await import("./commands/deploy-status.ts")).deployStatus],
+  ["deploy check", async () => (await import("./commands/deploy-check.ts")).deployCheck],
+  ["deploy export", async () => (await import("./commands/deploy-export.ts")).deployExport],
   ["completion", async () => (await import("./commands/completion.ts")).completion],
   ["help", async () => (await import("./commands/help.ts")).help],
   ["__complete", async () => (await import("./commands/complete-line.ts")).completeLine],
@@ -52,7 +54,7 @@ export const ALIASES: ReadonlyMap<string, string> = new Map([["list-images", "im
 
 /** What a first word that groups commands is about. */
 export const GROUPS: ReadonlyMap<string, string> = new Map([
-  ["deploy", "bootable deployments of a sysroot: status"],
+  ["deploy", "bootable deployments of a sysroot"],
   ["oci", "OCI images: pull, list, inspect, tag, copy"],
   ["uki", "unified kernel images: build, inspect, extract"],
 ]);

@@ -54,7 +54,8 @@ export function isReadOnlyDevice(path: string, mounts: readonly MountEntry[] = [
 }
 
 /**
- * The state with what can only be known of a system that runs: whether a soft reboot is possible, and the overlay on `/usr`.
+ * The state with what status shows besides: command lines inside UKIs, whether the device can be written, and of a system that runs
+ * whether a soft reboot is possible and the overlay on `/usr`.
  *
  * @throws ComposefsError `aborted`; what cannot be read only makes a soft reboot impossible
  */
@@ -64,13 +65,13 @@ export async function withRunning(
   location: SysrootLocation,
   signal?: AbortSignal,
 ): Promise<SysrootState> {
-  const seen = {
+  const known = {
     ...state,
+    ukiCommandLines: ukiCommandLines(state, location.esp),
     readOnly: isReadOnlyDevice(location.sysroot, location.mounts),
     usrOverlay: location.mounts && usrOverlay(location.mounts),
   };
-  if (state.bootedId === undefined) return seen;
-  const known = { ...seen, ukiCommandLines: ukiCommandLines(state, location.esp) };
+  if (state.bootedId === undefined) return known;
   const { booted, staged, rollback, others } = readDeployments({ ...known, selinuxCompatible: true });
   const candidates = [staged, rollback, ...others].filter((one) => one?.softRebootCapable === true);
   if (!repository || !booted || candidates.length === 0) return { ...known, selinuxCompatible: new Map() };

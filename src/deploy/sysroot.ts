@@ -50,7 +50,7 @@ export async function readSysroot(
   options: ReadSysrootOptions = {},
 ): Promise<SysrootState> {
   const location = "isHost" in paths ? paths : locateSysroot(paths);
-  const repository = await openRepository(location.repository, options);
+  const repository = await openForReading(location.repository, options);
   try {
     return await withRunning(await readState(location, repository), repository, location, options.signal);
   } finally {
@@ -112,7 +112,11 @@ function readStateDirectories(directory: string): Map<string, StateDirectory> {
   return found;
 }
 
-async function openRepository(path: string, { signal, lock }: ReadSysrootOptions): Promise<Repository | undefined> {
+/** The repository of a sysroot, to be read; undefined when there is none. Nothing is written, not even a missing `meta.json`. */
+export async function openForReading(
+  path: string,
+  { signal, lock }: ReadSysrootOptions,
+): Promise<Repository | undefined> {
   try {
     return await Repository.open(path, { noUpgrade: true, ...(signal && { signal }), ...(lock && { lock }) });
   } catch (error) {

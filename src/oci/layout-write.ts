@@ -1,8 +1,10 @@
 // Writes images into an OCI layout directory (docs/spec/oci.md, section 2.3). Blobs come first, each complete under its digest or
 // not there; index.json is replaced last, so that whatever fails leaves the layout as it was, and at most unused blobs.
 
-import { mkdirSync, readdirSync, readFileSync, statSync, writeSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { blobHasher } from "../core/blob-digest.ts";
 import { ComposefsError, systemError, throwIfAborted } from "../error.ts";
 import { replaceFile, syncDirectory } from "../runtime/replace-file.ts";
 import { contentDigest, digestHasher, parseDigest, type Digest } from "./digest.ts";
@@ -82,6 +84,35 @@ export class LayoutWriter {
         },
       );
     });
+  }
+
+  /**
+   * Writes a blob whose digest is only known at its end.
+   *
+   * @returns its SHA-256 and its size in bytes
+   */
+  async putNew(content: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<Pick<Descriptor, "digest" | "size">> {
+    const directory = join(this.directory, "blobs", "sha256");
+    // As the names of unfinished files, so that it goes like them when this is cut.
+    const path = join(directory, `.composefs-${randomBytes(8).toString("hex")}`);
+    const hasher = await blobHasher("sha256");
+    let size = 0;
+    try {
+      mkdirSync(directory, { recursive: true });
+      await replaceFile(path, async (fd) => {
+        for await (const chunk of content) {
+          throwIfAborted(signal);
+          hasher.update(chunk);
+          for (let at = 0; at < chunk.length; ) at += writeSync(fd, chunk, at);
+          size += chunk.length;
+        }
+      });
+      const digest: Digest = `sha256:${hasher.digest("hex")}`;
+      renameSync(path, this.#path(digest));
+      return { digest, size };
+    } catch (error) {
+      throw systemError(error, `writing the layout ${this.directory}`, this.directory);
+    }
   }
 
   /**

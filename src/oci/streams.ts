@@ -1,7 +1,7 @@
 // The streams that a pull writes, by name and by content (docs/spec/oci.md, section 6.1; splitstream.md, section 5).
 
 import type { ObjectId } from "../bytes/algorithm.ts";
-import { ComposefsError } from "../error.ts";
+import { ComposefsError, type ErrorDetails } from "../error.ts";
 import type { Repository } from "../repository/repository.ts";
 import { MANIFEST, type ContentType } from "../splitstream/content-type.ts";
 import { SplitstreamWriter } from "../splitstream/write.ts";
@@ -48,7 +48,8 @@ export interface StoredDocument {
  *
  * @param id the stream's object id
  * @param digest what its content must be
- * @throws ComposefsError `corrupt` when the stream is not what its name says, `not-found` when an object is missing
+ * @throws ComposefsError `corrupt` when the stream is not what its name says, with the reason `E_MANIFEST_INTEGRITY` or
+ *   `E_CONFIG_INTEGRITY` when the document is another one; `not-found` when an object is missing
  */
 export async function readDocumentStream(
   repository: Repository,
@@ -57,10 +58,10 @@ export async function readDocumentStream(
   type: DocumentType,
 ): Promise<StoredDocument> {
   const what = type === MANIFEST ? "manifest" : "config";
-  const corrupt = (problem: string, cause?: unknown) =>
+  const corrupt = (problem: string, details: ErrorDetails = {}) =>
     new ComposefsError("corrupt", `the stored ${what} ${digest} ${problem}`, {
       digest,
-      cause,
+      ...details,
       hint: "pull the image again to repair it",
     });
   const stream = await repository.openStream(id);
@@ -73,7 +74,8 @@ export async function readDocumentStream(
   try {
     verifyDigest(bytes, digest, `the stored ${what}`);
   } catch (error) {
-    throw corrupt(`has another content: ${contentDigest(bytes)}`, error);
+    const reason = type === MANIFEST ? "E_MANIFEST_INTEGRITY" : "E_CONFIG_INTEGRITY";
+    throw corrupt(`has another content: ${contentDigest(bytes)}`, { cause: error, reason });
   }
   return { id, bytes, body, refs: stream.namedRefs };
 }
