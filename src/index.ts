@@ -229,6 +229,8 @@ export { planDelete } from "./deploy/delete.ts";
 export { deploymentImage } from "./deploy/deployment-image.ts";
 export type { EtcApplyOptions } from "./deploy/etc-apply.ts";
 export { mergeEtcDirectories } from "./deploy/etc-apply.ts";
+export type { EtcDiffOptions } from "./deploy/etc-diff.ts";
+export { etcDiff } from "./deploy/etc-diff.ts";
 export type { EtcConflict, EtcMerge, EtcMergeOptions, EtcStep, EtcStrategy } from "./deploy/etc-merge.ts";
 export { mergeEtc } from "./deploy/etc-merge.ts";
 export type { DeployGcPlan, PlannedGc } from "./deploy/gc.ts";

@@ -63,11 +63,7 @@ export const SYSROOT_OPTIONS: readonly OptionSpec[] = [
   },
 ];
 
-/**
- * Whose `/etc` and options an update inherits; for commands that update. The value of `--base` is {@link baseOption}.
- *
- * @public
- */
+/** Whose `/etc` and options an update inherits; for commands that update. The value of `--base` is {@link baseOption}. */
 export const BASE_OPTIONS: readonly OptionSpec[] = [
   {
     name: "base",
@@ -103,11 +99,7 @@ export function sysrootPaths({ global, text, flag }: Options): SysrootPaths {
   };
 }
 
-/**
- * What `--base` says: an id, null for none, undefined when it is left out.
- *
- * @public
- */
+/** What `--base` says: an id, null for none, undefined when it is left out. */
 export function baseOption({ text }: Pick<Context, "text">): string | null | undefined {
   const base = text("base");
   return base === "none" ? null : base;
