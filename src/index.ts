@@ -226,7 +226,7 @@ export { checkSysroot } from "./deploy/check/check.ts";
 export type { CheckFinding, CheckLevel } from "./deploy/check/finding.ts";
 export type { DeletePlan } from "./deploy/delete.ts";
 export { planDelete } from "./deploy/delete.ts";
-export { deploymentImage } from "./deploy/deployment-image.ts";
+export { deploymentImage } from "./deploy/exported-image.ts";
 export type { EtcApplyOptions } from "./deploy/etc-apply.ts";
 export { mergeEtcDirectories } from "./deploy/etc-apply.ts";
 export type { EtcDiffOptions } from "./deploy/etc-diff.ts";

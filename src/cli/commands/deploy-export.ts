@@ -32,7 +32,7 @@ export const deployExport: Command = {
     if (to === undefined) throw new UsageError("deploy export: --to is missing", "see composefs deploy export --help");
     const { locateSysroot } = await import("../../deploy/location.ts");
     const { readSysroot } = await import("../../deploy/sysroot.ts");
-    const { deploymentImage } = await import("../../deploy/deployment-image.ts");
+    const { deploymentImage } = await import("../../deploy/exported-image.ts");
     const { exportImage, parseExportTarget } = await import("../../oci/export.ts");
     const { Repository } = await import("../../repository/repository.ts");
     parseExportTarget(to);
