@@ -1,0 +1,63 @@
+// zstd:chunked layers as skopeo makes them are the layers of the image they were made from (docs/spec/oci.md, section 4.2).
+
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { afterAll, beforeAll, expect, it } from "vitest";
+
+import { pull } from "../../src/oci/pull.ts";
+import { openSource } from "../../src/oci/source/open.ts";
+import { parseManifest } from "../../src/oci/manifest.ts";
+import { Repository } from "../../src/repository/repository.ts";
+import { writeLayout } from "../fixtures/layout.ts";
+import { randomBytes, seededRandom } from "../fixtures/random.ts";
+import { tar } from "../fixtures/tar.ts";
+import { describeWithPeers, peerOutput } from "../peer.ts";
+
+describeWithPeers(["skopeo"], "zstd:chunked layers of skopeo", () => {
+  let work: string;
+  beforeAll(() => {
+    work = mkdtempSync(join(tmpdir(), "composefs-chunked-"));
+  });
+  afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+  it("give the image that the plain layers give", async () => {
+    const random = seededRandom(12);
+    const { reference } = writeLayout(join(work, "plain"), "v1", [
+      {
+        tar: tar([
+          { path: "usr", type: "directory" },
+          { path: "usr/small", content: Buffer.from("small") },
+          { path: "usr/large", content: randomBytes(random, 1_000_000) },
+          { path: "usr/zeros", content: Buffer.alloc(1_000_000) },
+        ]),
+        compression: "none",
+      },
+      { tar: tar([{ path: "usr/more", content: randomBytes(random, 5000) }]), compression: "gzip" },
+    ]);
+    const chunked = `oci:${join(work, "chunked")}:v1`;
+    peerOutput("skopeo", ["--insecure-policy", "copy", "--dest-compress-format=zstd:chunked", reference, chunked]);
+    await using source = await openSource(chunked);
+    const [layer] = parseManifest((await source.resolve()).bytes).layers;
+    expect(Object.keys(layer?.annotations ?? {}).join(" ")).toContain("zstd-chunked.manifest-position");
+    const [, blob = ""] = layer?.digest.split(":") ?? [];
+    // The plain archive's first frame is only a part of it.
+    expect(
+      readFileSync(join(work, "chunked/blobs/sha256", blob))
+        .subarray(0, 4)
+        .toString("hex"),
+    ).toBe("28b52ffd");
+    const ids: (string | undefined)[] = [];
+    for (const from of [reference, chunked]) {
+      const path = join(work, `repository-${ids.length}`);
+      await Repository.init(path, { algorithm: "sha256", insecure: true });
+      await using repository = await Repository.open(path, { write: true, durability: "none" });
+      const { images, stats } = await pull(repository, from, { tag: "t" });
+      expect(stats.importedLayers).toBe(2);
+      ids.push(images[0]?.id);
+    }
+    expect(ids[0]).toBeDefined();
+    expect(ids[1]).toBe(ids[0]);
+  });
+});
