@@ -11,6 +11,7 @@ import { describe, it } from "vitest";
 export type PeerName =
   | "cfsctl"
   | "skopeo"
+  | "podman"
   | "docker-registry"
   | "fsverity"
   | "mkfs.erofs"
@@ -35,6 +36,7 @@ export type PeerName =
 const REMEDIES: Record<PeerName, string> = {
   cfsctl: "cargo install composefs-ctl --version '^0.9' --locked, then put it on PATH or name it in COMPOSEFS_CFSCTL",
   skopeo: "apt-get install skopeo",
+  podman: "apt-get install podman",
   "docker-registry": "apt-get install docker-registry",
   fsverity: "apt-get install fsverity",
   "mkfs.erofs": "apt-get install erofs-utils",

@@ -13,7 +13,8 @@ export const ociPull: Command = {
   description:
     "REFERENCE names where the image is: oci:DIRECTORY[:TAG] is a layout, oci-archive:FILE[:TAG] a tar of one, " +
     "docker-archive:FILE[:NAME:TAG] what docker save writes, dir:DIRECTORY what skopeo copies there, docker://NAME[:TAG] an " +
-    "image on a registry, for which the credentials of podman and Docker are used. No other command uses the network. Layers are verified while they stream in; " +
+    "image on a registry, for which the credentials of podman and Docker are used, docker-daemon:NAME[:TAG] one of a Docker engine, " +
+    "which DOCKER_HOST may name. No other command uses the network. Layers are verified while they stream in; " +
     "nothing of a refused image is published. What is there already is not read again. The image is tagged NAME, or " +
     "with the reference itself. Without a repository option, the user's default repository is made when it is missing.",
   arguments: [

@@ -45,6 +45,8 @@ export interface HttpRequest {
   readonly tls?: TlsFiles;
   readonly timeouts: Timeouts;
   readonly signal?: AbortSignal | undefined;
+  /** A unix socket to connect to instead of the URL's host; no proxy is used then. */
+  readonly socketPath?: string | undefined;
 }
 
 /** The answer, of which the head has come. Read {@link HttpResponse.body} or call {@link HttpResponse.discard}. */
@@ -84,7 +86,9 @@ export class Connections {
       port: url.port || (isTls ? 443 : 80),
       path: `${url.pathname}${url.search}`,
       headers: { host: url.host, "accept-encoding": "identity", ...request.headers },
-      agent: this.#agent(url, tls),
+      ...(request.socketPath === undefined
+        ? { agent: this.#agent(url, tls) }
+        : { agent: false as const, socketPath: request.socketPath }),
       ...(isTls ? tls : {}),
     };
     return new Promise((resolve, reject) => {

@@ -47,14 +47,20 @@ interface StoredLayer {
 
 /** An opened archive of `docker save`, `podman save` or `skopeo copy`. */
 export class DockerArchiveSource implements ImageSource {
-  readonly transport = "docker-archive";
+  readonly transport: "docker-archive" | "docker-daemon";
   readonly #archive: TarIndex;
   readonly #images: readonly SavedImage[];
   readonly #wanted: string | undefined;
   readonly #documents = new Map<Digest, Uint8Array>();
   readonly #layers = new Map<Digest, StoredLayer>();
 
-  private constructor(archive: TarIndex, images: readonly SavedImage[], wanted: string | undefined) {
+  private constructor(
+    archive: TarIndex,
+    images: readonly SavedImage[],
+    wanted: string | undefined,
+    transport: "docker-archive" | "docker-daemon",
+  ) {
+    this.transport = transport;
     this.#archive = archive;
     this.#images = images;
     this.#wanted = wanted;
@@ -67,7 +73,20 @@ export class DockerArchiveSource implements ImageSource {
    * @throws ComposefsError `not-found`; `invalid` when it is no tar archive, has no `manifest.json` or a wrong one
    */
   static async open(path: string, name?: string, signal?: AbortSignal): Promise<DockerArchiveSource> {
-    const archive = await TarIndex.open(path, signal);
+    return DockerArchiveSource.of(await TarIndex.open(path, signal), name);
+  }
+
+  /**
+   * Takes an archive that is open already, and closes it in the end.
+   *
+   * @param transport where it comes from
+   */
+  static async of(
+    archive: TarIndex,
+    name: string | undefined,
+    transport: "docker-archive" | "docker-daemon" = "docker-archive",
+  ): Promise<DockerArchiveSource> {
+    const { path } = archive;
     try {
       if (archive.find("manifest.json") === undefined) throw notSaved(archive);
       const what = `manifest.json in ${path}`;
@@ -80,7 +99,7 @@ export class DockerArchiveSource implements ImageSource {
       if (images.length > MAX_ITEMS || images.some(({ layers }) => layers.length > MAX_ITEMS)) {
         throw new ComposefsError("limit", `${what} lists more than ${MAX_ITEMS} images or layers`, { path });
       }
-      return new DockerArchiveSource(archive, images, name);
+      return new DockerArchiveSource(archive, images, name, transport);
     } catch (error) {
       await archive[Symbol.asyncDispose]();
       throw error;

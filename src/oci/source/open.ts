@@ -25,6 +25,7 @@ const SUPPORTED = [
   "docker-archive:FILE[:NAME:TAG]",
   "dir:DIR",
   "docker://NAME[:TAG|@DIGEST]",
+  "docker-daemon:NAME[:TAG]",
 ];
 
 /** Options of {@link openSource}. */
@@ -69,6 +70,10 @@ export async function openSource(
       // Loaded only here: nothing but a pull from a registry needs what speaks HTTP.
       const { RegistrySource } = await import("./registry.ts");
       return new RegistrySource(parsed.name, { onProgress: options.onProgress, ...options.registry });
+    }
+    case "docker-daemon": {
+      const { openDaemonImage } = await import("./docker-daemon.ts");
+      return openDaemonImage(parsed.name, options);
     }
     case "dir":
       return DirectorySource.open(parsed.path);

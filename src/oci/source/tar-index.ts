@@ -94,6 +94,23 @@ export class TarIndex implements AsyncDisposable {
     }
   }
 
+  /**
+   * Reads an archive that comes as a stream: it is kept in a nameless temporary file.
+   *
+   * @param name what the archive is called in messages, in place of its path
+   * @throws ComposefsError as {@link TarIndex.open}, and what the stream throws
+   */
+  static async ofStream(stream: AsyncIterable<Uint8Array>, name: string, signal?: AbortSignal): Promise<TarIndex> {
+    const file = await spool(stream, name, Number.POSITIVE_INFINITY, signal);
+    try {
+      const { size } = await file.stat();
+      return new TarIndex(name, file, await walkHeaders(file, size, name, signal));
+    } catch (error) {
+      await file.close();
+      throw systemError(error, `reading ${name}`, name);
+    }
+  }
+
   /** A file by its name in the archive, with symbolic and hard links followed; undefined when there is none. */
   find(name: string): TarMember | undefined {
     let key: ByteString | undefined = normalize(Buffer.from(name, "utf8").toString("latin1"));
@@ -157,10 +174,21 @@ function notAnArchive(path: string, isDirectory: boolean): ComposefsError {
   });
 }
 
-/** The archive uncompressed, in a file that has no name any more and is gone when it is closed. */
-async function unpack(
+/** The archive uncompressed. */
+function unpack(
   packed: FileHandle,
   size: number,
+  path: string,
+  limit: number,
+  signal?: AbortSignal,
+): Promise<FileHandle> {
+  const source = readRange(packed, { offset: 0, size }, { what: "the archive", path }, signal);
+  return spool(decompress(source, { name: path }), path, limit, signal);
+}
+
+/** The bytes in a file that has no name any more and is gone when it is closed. */
+async function spool(
+  source: AsyncIterable<Uint8Array>,
   path: string,
   limit: number,
   signal?: AbortSignal,
@@ -173,9 +201,8 @@ async function unpack(
     await rm(directory, { recursive: true, force: true });
   }
   try {
-    const source = readRange(packed, { offset: 0, size }, { what: "the archive", path }, signal);
     let written = 0;
-    for await (const bytes of decompress(source, { name: path })) {
+    for await (const bytes of source) {
       throwIfAborted(signal);
       if (written + bytes.length > limit) {
         throw new ComposefsError("limit", `${path} unpacks to more than ${limit} bytes`, {

@@ -11,6 +11,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import type { RegistryOptions } from "../../../../src/oci/registry/client.ts";
+import { TestEngine } from "../../../fixtures/docker-engine.ts";
 import { TestRegistry } from "../../../fixtures/registry.ts";
 import { tar, type TarEntry } from "../../../fixtures/tar.ts";
 import { sha256, type Damage, type SampleImage } from "./sample.ts";
@@ -253,6 +254,31 @@ function dockerArchive(
   };
 }
 
+function dockerDaemon(
+  title: string,
+  isLocal: boolean,
+  entries: (images: readonly SampleImage[], damage?: Damage) => TarEntry[],
+): Transport {
+  return {
+    name: `docker-daemon (${title})`,
+    keepsManifest: false,
+    async present(images, folder, damage) {
+      const socket = isLocal ? join(folder, "engine.sock") : undefined;
+      const engine = await TestEngine.start(tar(entries(images, damage)), ["project/os:v1"], socket);
+      const saved = process.env["DOCKER_HOST"];
+      process.env["DOCKER_HOST"] = engine.address;
+      return {
+        reference: "docker-daemon:project/os:v1",
+        async [Symbol.asyncDispose]() {
+          if (saved === undefined) delete process.env["DOCKER_HOST"];
+          else process.env["DOCKER_HOST"] = saved;
+          await engine[Symbol.asyncDispose]();
+        },
+      };
+    },
+  };
+}
+
 /** All of them. */
 export const TRANSPORTS: readonly Transport[] = [
   oci,
@@ -263,4 +289,6 @@ export const TRANSPORTS: readonly Transport[] = [
   dockerArchive("docker 25", (images, damage) => newDockerSave(images, "tar", damage)),
   dockerArchive("docker 25 with containerd", (images, damage) => newDockerSave(images, "blob", damage)),
   dockerArchive("podman", podmanSave),
+  dockerDaemon("socket", true, oldDockerSave),
+  dockerDaemon("TCP, containerd", false, (images, damage) => newDockerSave(images, "blob", damage)),
 ];
