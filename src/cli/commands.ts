@@ -45,6 +45,7 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ["deploy check", async () => (await import("./commands/deploy-check.ts")).deployCheck],
   ["deploy export", async () => (await import("./commands/deploy-export.ts")).deployExport],
   ["deploy etc-diff", async () => (await import("./commands/deploy-etc-diff.ts")).deployEtcDiff],
+  ["deploy disk", async () => (await import("./commands/deploy-disk.ts")).deployDisk],
   ["completion", async () => (await import("./commands/completion.ts")).completion],
   ["help", async () => (await import("./commands/help.ts")).help],
   ["__complete", async () => (await import("./commands/complete-line.ts")).completeLine],

@@ -23,3 +23,12 @@ export function formatDuration(milliseconds: number): string {
   if (minutes < 100) return `${minutes} min ${String(Math.floor(seconds % 60)).padStart(2, "0")} s`;
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
+
+const FACTORS: Record<string, number> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
+
+/** Bytes of `512M`, `8G` or `8GiB`; undefined when it is not a size. */
+export function parseSize(text: string): number | undefined {
+  const [, number, unit = ""] = /^(\d{1,12})(?:([KMGT])(?:iB)?)?$/.exec(text) ?? [];
+  const bytes = number === undefined ? Number.NaN : Number(number) * (FACTORS[unit] as number);
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
