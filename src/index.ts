@@ -230,6 +230,8 @@ export { deploymentImage } from "./deploy/exported-image.ts";
 export type { DiskImage, DiskImageOptions } from "./deploy/disk/disk-image.ts";
 export { createDiskImage } from "./deploy/disk/disk-image.ts";
 export type { Partition } from "./deploy/disk/gpt.ts";
+export type { DeleteOptions, DeleteResult } from "./deploy/delete-deployment.ts";
+export { deleteDeployment } from "./deploy/delete-deployment.ts";
 export type { EtcApplyOptions } from "./deploy/etc-apply.ts";
 export { mergeEtcDirectories } from "./deploy/etc-apply.ts";
 export type { EtcDiffOptions } from "./deploy/etc-diff.ts";
@@ -248,7 +250,7 @@ export type {
 } from "./deploy/gc-input.ts";
 export { readBootBinaries, readGcRepository } from "./deploy/gc-read.ts";
 export type { GcStep } from "./deploy/gc-steps.ts";
-export { gcSteps } from "./deploy/gc-steps.ts";
+export { gcSteps, gcStepText } from "./deploy/gc-steps.ts";
 export type { Host, HostEntry, HostStatus, ImageStatus } from "./deploy/host.ts";
 export { hostStatus, onlyBooted } from "./deploy/host.ts";
 export type { HostTextOptions } from "./deploy/host-text.ts";
@@ -261,10 +263,14 @@ export type { Machine } from "./deploy/machine.ts";
 export { dropStaging, stageMenu, activateMenu } from "./deploy/menu-files.ts";
 export type { OpenSysrootOptions } from "./deploy/open-sysroot.ts";
 export { OpenSysroot } from "./deploy/open-sysroot.ts";
+export type { MigrateFormatsOptions } from "./deploy/migrate-formats.ts";
+export { migrateFormats } from "./deploy/migrate-formats.ts";
+export { migratePrefix } from "./deploy/migrate-prefix.ts";
 export type { Origin, OriginEntry } from "./deploy/origin.ts";
 export { parseOrigin, withOriginEntries, writeOrigin } from "./deploy/origin.ts";
 export type { RollbackPlan, WrittenMenu } from "./deploy/rollback.ts";
 export { planRollback } from "./deploy/rollback.ts";
+export { checkRollbackTarget, rollBack } from "./deploy/carry-out-rollback.ts";
 export type {
   BootFiles,
   DeployWarning,

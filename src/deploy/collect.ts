@@ -6,6 +6,7 @@ import { removeDurably } from "../boot/change/durable.ts";
 import { DirectoryVolume } from "../boot/change/volume.ts";
 import { finishActivation } from "../boot/entry/activate.ts";
 import { ComposefsError, throwIfAborted } from "../error.ts";
+import type { Digest } from "../oci/digest.ts";
 import { manifestStream } from "../oci/streams.ts";
 import { checkTag, decodeTag, TAG_PREFIX } from "../oci/tag-name.ts";
 import { publish } from "../oci/publish.ts";
@@ -18,6 +19,8 @@ import { findLeftovers, type Leftover } from "./leftovers.ts";
 import type { SysrootLocation } from "./location.ts";
 import { readMenu } from "./menu.ts";
 import { dropStaging } from "./menu-files.ts";
+import { migrateFormats } from "./migrate-formats.ts";
+import { migratePrefix } from "./migrate-prefix.ts";
 import { type OpenSysroot, STATE_DIRECTORY } from "./open-sysroot.ts";
 import { removeEntries } from "./remove-entries.ts";
 import { removeTrees } from "./remove-tree.ts";
@@ -40,6 +43,8 @@ export interface CollectedRepository {
 export interface DeployGcResult extends CollectedRepository {
   readonly dryRun: boolean;
   readonly plan: DeployGcPlan;
+  /** Manifests whose images of an older version were brought up to date first; a dry run counts without that. */
+  readonly migrated: readonly Digest[];
   /** Paths of temporary files that commands left which were killed. */
   readonly leftovers: readonly string[];
   readonly warnings: readonly DeployWarning[];
@@ -69,11 +74,13 @@ interface Prepared {
  */
 export async function deployGc(sysroot: OpenSysroot, options: GcOptions = {}): Promise<DeployGcResult> {
   const { location, repository, signal } = sysroot;
+  await migratePrefix(sysroot);
+  const migrated = options.pruneRepository === false ? [] : await migrateFormats(sysroot, sysroot);
   const prepared = await prepare(location, repository, options, signal);
   await carryOut(sysroot, prepared);
   const { plan, warnings, leftovers } = prepared;
-  const paths = leftovers.map(({ volume, path }) => join(volume.root, path));
-  if (plan.repoAfter === undefined) return { dryRun: false, plan, warnings, leftovers: paths, ...NOTHING };
+  const common = { plan, warnings, migrated, leftovers: leftovers.map(({ volume, path }) => join(volume.root, path)) };
+  if (plan.repoAfter === undefined) return { ...common, dryRun: false, ...NOTHING };
   const { lock, onProgress } = sysroot;
   const result = await collectGarbage(repository, {
     ...repositoryOptions(prepared),
@@ -81,7 +88,7 @@ export async function deployGc(sysroot: OpenSysroot, options: GcOptions = {}): P
     ...(lock && { lock }),
     ...(onProgress && { onProgress }),
   });
-  return { dryRun: false, plan, warnings, leftovers: paths, ...counts(result) };
+  return { ...common, dryRun: false, ...counts(result) };
 }
 
 /**
@@ -95,10 +102,12 @@ export async function deployGcDryRun(
   options: GcOptions = {},
   signal?: AbortSignal,
 ): Promise<DeployGcResult> {
+  const prune = options.pruneRepository !== false;
+  const migrated = prune ? await migrateFormats({ repository }, { dryRun: true, signal }) : [];
   const prepared = await prepare(location, repository, options, signal);
   const { plan, warnings, leftovers } = prepared;
-  const paths = leftovers.map(({ volume, path }) => join(volume.root, path));
-  if (plan.repoAfter === undefined) return { dryRun: true, plan, warnings, leftovers: paths, ...NOTHING };
+  const common = { plan, warnings, migrated, leftovers: leftovers.map(({ volume, path }) => join(volume.root, path)) };
+  if (plan.repoAfter === undefined) return { ...common, dryRun: true, ...NOTHING };
   const result = await collectGarbage(repository, {
     ...repositoryOptions(prepared),
     dryRun: true,
@@ -109,7 +118,7 @@ export async function deployGcDryRun(
     ...(signal && { signal }),
   });
   if (result.plan.problems.length > 0) throw incompleteWalk(result.plan);
-  return { dryRun: true, plan, warnings, leftovers: paths, ...counts(result) };
+  return { ...common, dryRun: true, ...counts(result) };
 }
 
 /**

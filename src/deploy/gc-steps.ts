@@ -1,6 +1,7 @@
 // The plan of a garbage collection as steps with reasons, in the order in which they are carried out (docs/spec/deployments.md,
 // section 4.8): what a dry run prints.
 
+import { displayBytes, utf8ByteString } from "../bytes/byte-string.ts";
 import type { DeployGcPlan } from "./gc.ts";
 
 /** One change and why it is made. */
@@ -37,4 +38,28 @@ export function gcSteps(plan: DeployGcPlan): GcStep[] {
     ...each("remove-tag", plan.removeTags, "no deployment needs the image"),
     ...each("prune-container-image", plan.pruneContainerImages, "no deployment comes from it or is bound to it"),
   ];
+}
+
+const ACTIONS: Record<GcStep["action"], string> = {
+  "create-tag": "tag",
+  "remove-staged-entries": "remove the staged boot entries",
+  "remove-boot-entry": "remove the boot entry",
+  "remove-boot-files": "remove",
+  "remove-staged-file": "remove the staged deployment file",
+  "remove-state": "remove the state directory",
+  "remove-tag": "untag",
+  "prune-container-image": "remove the container image",
+};
+
+/**
+ * One line for a step.
+ *
+ * @example
+ * ```ts
+ * gcStepText({ action: "remove-state", name: "a1b2", reason: "no boot entry boots it" });
+ * // "remove the state directory a1b2: no boot entry boots it"
+ * ```
+ */
+export function gcStepText({ action, name, reason }: GcStep): string {
+  return `${ACTIONS[action]}${name === "" ? "" : ` ${displayBytes(utf8ByteString(name))}`}: ${reason}`;
 }
