@@ -49,7 +49,7 @@ async function* counted(chunks: AsyncIterable<Uint8Array>, report: (done: number
 function imageName(name: string): string {
   if (/^sha256:[0-9a-f]{64}$/.test(name)) return name;
   const text = `docker-daemon:${name}`;
-  if (/^sha256:/.test(name)) {
+  if (name.startsWith("sha256:")) {
     throw new ComposefsError("invalid", `image reference ${JSON.stringify(text)}: this is no id of an image`, {
       hint: "an id is sha256: and 64 hex digits, as `docker images --no-trunc` prints them; or write NAME:TAG",
     });

@@ -200,7 +200,7 @@ async function messageOf(response: HttpResponse): Promise<string> {
       if (size > MAX_MESSAGE) break;
     }
     const { message, cause } = JSON.parse(Buffer.concat(chunks).toString("utf8")) as Record<string, unknown>;
-    const text = [message, cause].find((one) => typeof one === "string") as string | undefined;
+    const text = [message, cause].find((one): one is string => typeof one === "string");
     return (text ?? "").replace(/[^\x20-\x7e]+/g, " ").slice(0, 300);
   } catch {
     return "";
