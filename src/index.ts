@@ -221,6 +221,7 @@ export { parseCachedUpdate, writeCachedUpdate } from "./deploy/cached-update.ts"
 export { canonicalJson } from "./deploy/canonical-json.ts";
 export type { CollectedRepository, DeployGcResult } from "./deploy/collect.ts";
 export { assertCollected, deployGc, deployGcDryRun } from "./deploy/collect.ts";
+export type { XattrChoice } from "./deploy/carried-xattrs.ts";
 export type { CheckOptions, SysrootCheck } from "./deploy/check/check.ts";
 export { checkSysroot } from "./deploy/check/check.ts";
 export type { CheckFinding, CheckLevel } from "./deploy/check/finding.ts";
@@ -238,6 +239,10 @@ export type { EtcDiffOptions } from "./deploy/etc-diff.ts";
 export { etcDiff } from "./deploy/etc-diff.ts";
 export type { EtcConflict, EtcMerge, EtcMergeOptions, EtcStep, EtcStrategy } from "./deploy/etc-merge.ts";
 export { mergeEtc } from "./deploy/etc-merge.ts";
+export type { FetchOptions } from "./deploy/deployment-image.ts";
+export type { EtcOptions } from "./deploy/etc-base.ts";
+export type { FinalizedDeployment, FinalizeOptions } from "./deploy/finalize.ts";
+export { finalizeDeployment } from "./deploy/finalize.ts";
 export type { DeployGcPlan, PlannedGc } from "./deploy/gc.ts";
 export { planDeployGc } from "./deploy/gc.ts";
 export type {
@@ -257,6 +262,9 @@ export type { HostTextOptions } from "./deploy/host-text.ts";
 export { hostText } from "./deploy/host-text.ts";
 export type { HostImage, ImageSignature, ImageTransport } from "./deploy/image-reference.ts";
 export { originReference, parseHostImage, parseSwitchTarget } from "./deploy/image-reference.ts";
+export type { InstalledDeployment, InstallOptions } from "./deploy/install.ts";
+export { installDeployment } from "./deploy/install.ts";
+export type { LayerDifference, LayerSum } from "./deploy/layer-difference.ts";
 export type { SysrootLocation, SysrootPaths } from "./deploy/location.ts";
 export { findSysroot, locateSysroot } from "./deploy/location.ts";
 export type { Machine } from "./deploy/machine.ts";
@@ -271,6 +279,8 @@ export { parseOrigin, withOriginEntries, writeOrigin } from "./deploy/origin.ts"
 export type { RollbackPlan, WrittenMenu } from "./deploy/rollback.ts";
 export { planRollback } from "./deploy/rollback.ts";
 export { checkRollbackTarget, rollBack } from "./deploy/carry-out-rollback.ts";
+export type { StagedDeployment, StageOptions } from "./deploy/stage.ts";
+export type { MetadataOptions } from "./deploy/state-directory.ts";
 export type {
   BootFiles,
   DeployWarning,
@@ -281,6 +291,8 @@ export type {
   UsrOverlay,
   WarningCode,
 } from "./deploy/state.ts";
+export type { SwitchDeploymentOptions } from "./deploy/switch.ts";
+export { switchDeployment } from "./deploy/switch.ts";
 export type { ReadSysrootOptions } from "./deploy/sysroot.ts";
 export { readSysroot } from "./deploy/sysroot.ts";
 export type {
@@ -292,5 +304,8 @@ export type {
   UpgradeOptions,
 } from "./deploy/update.ts";
 export { decideSwitch, decideUpgrade, updateSource } from "./deploy/update.ts";
+export type { UpdateOptions, UpdateResult } from "./deploy/update-run.ts";
+export type { UpgradeDeploymentOptions, UpgradeResult } from "./deploy/upgrade.ts";
+export { upgradeDeployment } from "./deploy/upgrade.ts";
 export { warningText } from "./deploy/warning-text.ts";
 export { yamlText } from "./deploy/yaml.ts";

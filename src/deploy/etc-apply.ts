@@ -8,6 +8,7 @@ import { type EntryMetadata, type MergeCalls, mergeCalls } from "../runtime/merg
 import { type ScanCalls, scanCalls } from "../runtime/scan-calls.ts";
 import type { Directory, Leaf, Stat } from "../tree/node.ts";
 import { scanDirectory } from "../tree/scan/scan.ts";
+import { isCarried, type XattrChoice } from "./carried-xattrs.ts";
 import { type EtcMerge, type EtcMergeOptions, type EtcStep, mergeEtc } from "./etc-merge.ts";
 
 /** Where nodes are made, in the new `/etc`; what a cut run left in it goes with the next one. */
@@ -16,7 +17,7 @@ const WORKSHOP = ".composefs-merge";
 /** Options of {@link mergeEtcDirectories}. */
 export interface EtcApplyOptions extends EtcMergeOptions {
   /** Which attributes are carried over: all, those of users, or none. `full` when left out. */
-  readonly xattrs?: "full" | "user" | "none" | undefined;
+  readonly xattrs?: XattrChoice | undefined;
   /** Of the digests in the pristine tree; sha512 when left out. */
   readonly algorithm?: Algorithm | undefined;
   /** Only plan. */
@@ -242,12 +243,6 @@ class EtcWriter {
   #temporaryName(): ByteString {
     return utf8ByteString(String(this.#count++));
   }
-}
-
-function isCarried(name: ByteString, mode: "full" | "user" | "none", owners: boolean): boolean {
-  if (mode === "none") return false;
-  if (mode === "user") return name.startsWith("user.");
-  return owners || !/^(?:security|trusted)\./.test(name);
 }
 
 function nameOf(path: ByteString): ByteString {

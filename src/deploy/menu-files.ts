@@ -3,7 +3,13 @@
 
 import { removeDurably, renameDurably, writeDurably } from "../boot/change/durable.ts";
 import type { BootVolume } from "../boot/change/volume.ts";
-import { activateEntries, dropStagedEntries, stageEntries } from "../boot/entry/activate.ts";
+import {
+  type ActivateOptions,
+  activateEntries,
+  type Activation,
+  dropStagedEntries,
+  stageEntries,
+} from "../boot/entry/activate.ts";
 import type { BootLoader } from "../boot/entry/order.ts";
 import type { WrittenMenu } from "./rollback.ts";
 
@@ -22,9 +28,13 @@ export async function stageMenu(boot: BootVolume, menu: WrittenMenu, signal?: Ab
 }
 
 /** Makes what is staged the active menu. Entries of other systems stay. Harmless when nothing is staged, and when it was cut before. */
-export async function activateMenu(boot: BootVolume, bootloader: BootLoader): Promise<void> {
+export async function activateMenu(
+  boot: BootVolume,
+  bootloader: BootLoader,
+  options: ActivateOptions = {},
+): Promise<Activation> {
   if (bootloader === "grub") renameDurably(boot, USER_CFG_STAGED, USER_CFG);
-  await activateEntries(boot, bootloader);
+  return activateEntries(boot, bootloader, options);
 }
 
 /** Drops a staged menu. Harmless when nothing is staged. */

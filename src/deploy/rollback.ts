@@ -80,16 +80,18 @@ function bootedNotFound(message: string, hint: string): ComposefsError {
 }
 
 /**
- * The files of a menu: all entries in the order given, the first as the default. The os id of the names is that of the first entry which
- * has one in its sort-key.
+ * The files of a menu: all entries in the order given, the first as the default.
+ *
+ * @param osId for names and sort-keys; that of the first entry which has one in its sort-key when left out
  */
-export function writeMenu(bootloader: BootLoader, entries: readonly MenuEntry[]): WrittenMenu {
+export function writeMenu(
+  bootloader: BootLoader,
+  entries: readonly Pick<MenuEntry, "source">[],
+  osId?: string,
+): WrittenMenu {
   const grub = entries.flatMap(({ source }): GrubEntry[] => (source.kind === "grub" ? [source.entry] : []));
   if (grub.length === entries.length && grub.length > 0) return { kind: "user.cfg", text: writeGrubConfig(grub) };
   const bls = entries.flatMap(({ source }): BootEntry[] => (source.kind === "bls" ? [source.entry] : []));
-  const osId = bls.map(({ sortKey }) => sortKeyOsId(sortKey)).find((id) => id !== undefined) ?? "bootc";
-  return {
-    kind: "entries",
-    entries: nameEntrySet(bootloader, osId, bls),
-  };
+  const inherited = bls.map(({ sortKey }) => sortKeyOsId(sortKey)).find((id) => id !== undefined);
+  return { kind: "entries", entries: nameEntrySet(bootloader, osId ?? inherited ?? "bootc", bls) };
 }

@@ -42,8 +42,8 @@ import { checkTag } from "./tag-name.ts";
 
 /** Options of {@link pull}. */
 export interface PullOptions {
-  /** Name to tag the image with; the reference itself when left out. */
-  tag?: string | undefined;
+  /** Name to tag the image with, or made from the digest of the manifest as it is stored; the reference itself when left out. */
+  tag?: string | ((manifest: Digest) => string) | undefined;
   /** Which image to take from an index; the host's when left out. */
   platform?: Platform | undefined;
   /** Layers imported at once; as many as there are processors, at most 4, when left out. */
@@ -58,6 +58,8 @@ export interface PullOptions {
   expectedDigest?: ObjectId | undefined;
   /** How to reach a registry, for references that name one. */
   registry?: RegistryOptions | undefined;
+  /** Called when it is known how many bytes, compressed, the layers have that are not there; what it throws ends the pull. */
+  beforeImport?: ((missingBytes: number) => void) | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ProgressListener | undefined;
 }
@@ -117,7 +119,7 @@ export async function pull(
   const tag = options.tag ?? name;
   // Before anything is fetched: a pull that cannot be stored or tagged is no use.
   repository.checkWritable();
-  checkTag(tag);
+  if (typeof tag === "string") checkTag(tag);
   bootRequest(repository, options);
   const { onProgress, signal, registry } = options;
   await using source = await openSource(reference, { onProgress, signal, registry });
@@ -133,13 +135,15 @@ export async function pull(
 export async function pullFrom(
   repository: Repository,
   source: ImageSource,
-  options: PullOptions & { tag: string; name?: string },
+  options: PullOptions & { tag: NonNullable<PullOptions["tag"]>; name?: string },
 ): Promise<PullResult> {
-  const tagFile = checkTag(options.tag);
+  if (typeof options.tag === "string") checkTag(options.tag);
   checkOptions(options);
   const boot = bootRequest(repository, options);
   repository.checkWritable();
   const resolved = await resolveImage(source, options);
+  const tag = typeof options.tag === "string" ? options.tag : options.tag(resolved.digest);
+  const tagFile = checkTag(tag);
   const config = await readConfig(repository, source, resolved, options);
   const plan = planLayers(resolved, config.bytes);
   const { layers, stats } = await importLayers(repository, source, plan, config.refs, options);
@@ -159,13 +163,13 @@ export async function pullFrom(
   } catch (error) {
     throw aboutImage(error, options.name ?? resolved.digest, resolved.digest);
   }
-  if (committed.bootFailure !== undefined) throw withoutBootImage(committed.bootFailure, options.tag);
+  if (committed.bootFailure !== undefined) throw withoutBootImage(committed.bootFailure, tag);
   return {
     manifestDigest: resolved.digest,
     sourceManifestDigest: resolved.sourceDigest,
     configDigest: resolved.manifest.config.digest,
     verity: committed.manifestId,
-    tag: options.tag,
+    tag,
     isContainer: resolved.isContainer,
     images: committed.images,
     bootImages: committed.bootImages,
@@ -192,7 +196,7 @@ function bootRequest({ algorithm }: Repository, options: PullOptions): BootReque
 }
 
 /** A manifest in the form in which it will be stored. */
-interface ResolvedImage {
+export interface ResolvedImage {
   readonly digest: Digest;
   readonly bytes: Uint8Array;
   readonly manifest: Manifest;
@@ -200,7 +204,7 @@ interface ResolvedImage {
   readonly isContainer: boolean;
 }
 
-async function resolveImage(source: ImageSource, options: PullOptions): Promise<ResolvedImage> {
+export async function resolveImage(source: ImageSource, options: PullOptions): Promise<ResolvedImage> {
   const { platform, signal, onProgress } = options;
   const resolved = await source.resolve({
     ...(platform === undefined ? {} : { platform }),
@@ -320,6 +324,7 @@ async function importLayers(
     stats.skippedLayers++;
     options.onProgress?.({ type: "done", id: layer.digest, skipped: true });
   }
+  options.beforeImport?.(missing.reduce((sum, { blob }) => sum + blob.size, 0));
   // Largest first: the longest one decides when all are done.
   missing.sort((a, b) => b.blob.size - a.blob.size);
   const jobs = options.jobs ?? Math.min(availableParallelism(), 4);

@@ -24,6 +24,8 @@ export interface MakeBootOptions {
   readonly formats?: readonly FormatVersion[] | undefined;
   /** The object id that the config's stream must have; see `imageTree`. */
   readonly verity?: ObjectId | undefined;
+  /** Instead of the usual ones, the boot image that has this id, whatever mode of xattrs and format it was made with. */
+  readonly expectedDigest?: ObjectId | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ProgressListener | undefined;
 }
@@ -52,10 +54,11 @@ export async function makeBootImages(
   repository.checkWritable();
   const image = await openImage(repository, name);
   requireContainer(image);
-  const { signal, verity } = options;
+  const { signal, verity, expectedDigest } = options;
   const transformed = await imageTree(repository, name, { signal, verity });
   const found = await bootableTransform(transformed, { readFile: repositoryBodies(repository), signal });
-  const images = await buildBootImages(repository, image, { ...options, known: image.imageRefs, transformed });
+  const build = { ...options, known: image.imageRefs, transformed };
+  const images = await buildBootImages(repository, image, build, { expectedDigest });
   await changeImageRefs(repository, image, signal, (refs) => {
     for (const { version, xattrs, id } of images) refs.set(imageRefKey({ version, boot: true, xattrs }), id);
   });

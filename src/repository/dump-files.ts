@@ -3,11 +3,10 @@
 import type { ByteString } from "../bytes/byte-string.ts";
 import { displayBytes } from "../bytes/byte-string.ts";
 import { ComposefsError } from "../error.ts";
-import { readTree } from "../image/read.ts";
 import { dumpEntries } from "../tree/dump.ts";
 import { describeFailure, isLookupFailure, pathComponents, walk } from "../tree/lookup.ts";
 import { Directory, type Node } from "../tree/node.ts";
-import { withStoredImage } from "./image-file.ts";
+import { storedTree } from "./stored-tree.ts";
 import { objectPath } from "../bytes/algorithm.ts";
 import type { Repository } from "./repository.ts";
 
@@ -49,10 +48,6 @@ export function backingPaths(repository: Repository, image: string, paths: reado
     if (content.kind !== "external") return { path, object: undefined };
     return { path, object: content.digest === undefined ? content.path : objectPath(content.digest) };
   });
-}
-
-function storedTree(repository: Repository, image: string): Directory {
-  return withStoredImage(repository.store, repository.resolveImage(image).id, (fd, options) => readTree(fd, options));
 }
 
 function findNode(root: Directory, path: ByteString): Node {

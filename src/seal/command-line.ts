@@ -2,16 +2,10 @@
 
 import { extendCommandLine, wordSpans } from "../boot/kargs/command-line.ts";
 import { isComposefsWord, renderComposefsArgument } from "../boot/kargs/composefs-argument.ts";
-import { imageKargs, KARGS_DIRECTORY, type KargsFile } from "../boot/kargs/kargs-d.ts";
-import type { ReadFile } from "../boot/resource.ts";
-import { findDirectory, readText, regularFile } from "../boot/tree-file.ts";
 import type { ObjectId } from "../bytes/algorithm.ts";
+import { KARGS_DIRECTORY } from "../boot/kargs/kargs-d.ts";
 import { ComposefsError } from "../error.ts";
 import type { FormatVersion } from "../core/erofs.ts";
-import type { Directory } from "../tree/node.ts";
-
-/** Largest file of kargs.d in bytes. */
-const KARGS_LIMIT = 1 << 20;
 
 /** What is on the command line beside the image. */
 export interface KernelArguments {
@@ -19,23 +13,6 @@ export interface KernelArguments {
   readonly image: string;
   /** Of the caller, in order. */
   readonly extra: readonly string[];
-}
-
-/**
- * Reads `kargs.d` of an image.
- *
- * @param architecture as `kargs.d` calls it
- * @throws ComposefsError `invalid` naming file and line
- */
-export async function readImageKargs(tree: Directory, readFile: ReadFile, architecture: string): Promise<string> {
-  const directory = findDirectory(tree, KARGS_DIRECTORY);
-  const files: KargsFile[] = [];
-  for (const [name, node] of directory?.entries ?? []) {
-    if (!name.endsWith(".toml")) continue;
-    const file = regularFile(node, `/${KARGS_DIRECTORY}/${name}`);
-    files.push({ name, text: await readText(file, readFile, KARGS_LIMIT) });
-  }
-  return imageKargs(files, architecture);
 }
 
 /**

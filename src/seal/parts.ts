@@ -3,6 +3,7 @@
 
 import { displayBytes } from "../bytes/byte-string.ts";
 import { ComposefsError } from "../error.ts";
+import { PROCESSORS } from "../boot/processors.ts";
 import type { BootFile, BootResource, KernelResource } from "../boot/resource.ts";
 import { findNode, isRegularFile } from "../boot/tree-file.ts";
 import type { Directory } from "../tree/node.ts";
@@ -39,21 +40,6 @@ export interface ChosenParts {
   readonly splash: Part | undefined;
   readonly devicetree: Part | undefined;
   readonly microcode: Part | undefined;
-}
-
-/** What processors are called by the kernel and by EFI; keyed by the name that images have for them. */
-const PROCESSORS: Readonly<Record<string, { readonly kernel: string; readonly efi: string }>> = {
-  amd64: { kernel: "x86_64", efi: "x64" },
-  "386": { kernel: "i686", efi: "ia32" },
-  arm64: { kernel: "aarch64", efi: "aa64" },
-  arm: { kernel: "arm", efi: "arm" },
-  riscv64: { kernel: "riscv64", efi: "riscv64" },
-  loong64: { kernel: "loongarch64", efi: "loongarch64" },
-};
-
-/** What `kargs.d` calls the processor of an image; the image's own word where that is not known. */
-export function kernelArchitecture(architecture: string): string {
-  return PROCESSORS[architecture]?.kernel ?? architecture;
 }
 
 const STUBS = "/usr/lib/systemd/boot/efi";

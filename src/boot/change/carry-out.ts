@@ -5,8 +5,7 @@ import { blobHasher } from "../../core/blob-digest.ts";
 import { displayBytes } from "../../bytes/byte-string.ts";
 import { throwIfAborted } from "../../error.ts";
 import type { ProgressListener } from "../../progress.ts";
-import { parentOf, removeDurably, renameDurably, writeDurably } from "./durable.ts";
-import { type Activation, activateEntries, stageEntries } from "../entry/activate.ts";
+import { parentOf, writeDurably } from "./durable.ts";
 import type { BootFile } from "../resource.ts";
 import type { BootStep, BootVolumeName } from "./steps.ts";
 import type { BootVolume, OpenVolumeFile } from "./volume.ts";
@@ -30,21 +29,17 @@ export interface CarryOutOptions {
   readonly open: OpenFile;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ProgressListener | undefined;
-  /** Activate entries without an exchange of directories. */
-  readonly fileByFile?: boolean;
 }
 
 /** What became of a step. */
 export interface StepResult {
   readonly step: BootStep;
   /** `kept`: a file with the content was there already. `replaced`: another file had the name. */
-  readonly result: "written" | "replaced" | "kept" | "removed";
+  readonly result: "written" | "replaced" | "kept";
   /** Of copies and texts. */
   readonly size?: number;
   /** Of copies: hex SHA-256 of the content. */
   readonly sha256?: string;
-  /** Of an activation. */
-  readonly method?: Activation["method"];
 }
 
 /**
@@ -69,29 +64,11 @@ export async function carryOut(
 }
 
 async function carryOutStep(volume: BootVolume, step: BootStep, options: CarryOutOptions): Promise<StepResult> {
-  switch (step.do) {
-    case "copy":
-      return copy(volume, step, options);
-    case "write": {
-      const bytes = Buffer.from(step.text);
-      const result = newOrReplaced(volume, step.path);
-      await writeDurably(volume, step.path, [bytes], options.signal);
-      return { step, result, size: bytes.length };
-    }
-    case "remove":
-      removeDurably(volume, step.path);
-      return { step, result: "removed" };
-    case "rename":
-      renameDurably(volume, step.path, step.to);
-      return { step, result: "written" };
-    case "stage":
-      await stageEntries(volume, step.entries, options.signal);
-      return { step, result: "written" };
-    default: {
-      const { method } = await activateEntries(volume, step.loader, options);
-      return { step, result: "written", method };
-    }
-  }
+  if (step.do === "copy") return copy(volume, step, options);
+  const bytes = Buffer.from(step.text);
+  const result = newOrReplaced(volume, step.path);
+  await writeDurably(volume, step.path, [bytes], options.signal);
+  return { step, result, size: bytes.length };
 }
 
 async function copy(

@@ -2,8 +2,6 @@
 // does them one after the other, each durable before the next begins.
 
 import { ComposefsError } from "../../error.ts";
-import type { NamedEntry } from "../entry/names.ts";
-import type { BootLoader } from "../entry/order.ts";
 import type { BootFile } from "../resource.ts";
 
 /** One step. Paths are text, relative to the volume, with `/` between their components. */
@@ -11,15 +9,7 @@ export type BootStep =
   /** A file of the image is copied; one that is there with the same content stays. */
   | { readonly do: "copy"; readonly on: BootVolumeName; readonly path: string; readonly file: BootFile }
   /** A small text is written, in the place of whatever has the name. */
-  | { readonly do: "write"; readonly on: BootVolumeName; readonly path: string; readonly text: string }
-  /** A file, or a directory with everything in it, goes; it may be missing. */
-  | { readonly do: "remove"; readonly on: BootVolumeName; readonly path: string }
-  /** A file is renamed, in the place of whatever has the new name. Nothing happens when it is not there. */
-  | { readonly do: "rename"; readonly on: BootVolumeName; readonly path: string; readonly to: string }
-  /** A set of entries is put where {@link BootStep} `activate` finds it; the active ones are not touched. */
-  | { readonly do: "stage"; readonly on: BootVolumeName; readonly entries: readonly NamedEntry[] }
-  /** The staged set of entries becomes the active one; entries of other systems stay. */
-  | { readonly do: "activate"; readonly on: BootVolumeName; readonly loader: BootLoader };
+  | { readonly do: "write"; readonly on: BootVolumeName; readonly path: string; readonly text: string };
 
 /** The boot directory, or the EFI system partition; loaders that read entries from the ESP have one for both. */
 export type BootVolumeName = "boot" | "esp";
@@ -46,9 +36,8 @@ export function checkBootName(name: string, what: string, code: "usage" | "inval
  * @throws ComposefsError `invalid` that names both
  */
 export function checkDistinctTargets(steps: readonly BootStep[]): void {
-  const seen = new Map<string, BootStep & { do: "copy" | "write" }>();
+  const seen = new Map<string, BootStep>();
   for (const step of steps) {
-    if (step.do !== "copy" && step.do !== "write") continue;
     const key = `${step.on}/${step.path.toLowerCase()}`;
     const other = seen.get(key);
     seen.set(key, step);

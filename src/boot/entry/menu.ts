@@ -7,7 +7,7 @@ import { ComposefsError } from "../../error.ts";
 import { readComposefsArgument } from "../kargs/composefs-argument.ts";
 import { type BootEntry, entryArtifact, parseBootEntry, writeBootEntry } from "./bls.ts";
 import type { Artifact } from "./identity.ts";
-import { nameEntrySet, type NamedEntry, sortKeyOsId, UKI_DIRECTORY } from "./names.ts";
+import { type NamedEntry, UKI_DIRECTORY } from "./names.ts";
 import { type BootLoader, sortMenu } from "./order.ts";
 
 /** A file of `loader/entries` or `loader/entries.staged`. */
@@ -86,43 +86,6 @@ export function readMenu(loader: BootLoader, files: readonly EntryFile[], algori
     entries: sortMenu(loader, all.filter(isDeployment)),
     others: all.filter((file): file is Exclude<MenuFile, DeploymentEntry> => !isDeployment(file)),
   };
-}
-
-/**
- * The first entry of a deployment in the menu.
- *
- * @throws ComposefsError `not-found` that says what is there
- */
-export function findDeployment(menu: Menu, digest: string): DeploymentEntry {
-  const found = menu.entries.find((one) => one.digest === digest);
-  if (found) return found;
-  const there = menu.entries.map((one) => one.digest).join(", ");
-  const passed = menu.others.map(({ name }) => name).join(", ");
-  throw new ComposefsError(
-    "not-found",
-    `no boot entry is for the deployment ${digest}; there are entries for ${there === "" ? "none" : there}`,
-    { digest, ...(passed === "" ? {} : { hint: `passed over as not ours or broken: ${passed}` }) },
-  );
-}
-
-/**
- * The set of entries after a rollback, or after any other choice of a new default: that deployment first, the others behind it in
- * their present order.
- *
- * @param osId for names and sort-keys; left out, it is taken from the sort-keys that are there
- * @throws ComposefsError `not-found` when the deployment has no entry
- */
-export function planRollback(loader: BootLoader, menu: Menu, digest: string, osId?: string): NamedEntry[] {
-  const first = findDeployment(menu, digest);
-  // An activation that was cut may have left a second entry of a deployment: the first of each counts.
-  const seen = new Set<string>();
-  const order = [first, ...menu.entries].filter((one) => !seen.has(one.digest) && seen.add(one.digest));
-  const id = osId ?? order.map(({ entry }) => sortKeyOsId(entry.sortKey)).find((one) => one !== undefined) ?? "bootc";
-  return nameEntrySet(
-    loader,
-    id,
-    order.map(({ entry }) => entry),
-  );
 }
 
 /** How a staged set becomes active, file by file; a bootable menu is there at every moment. Lists of names in byte order. */

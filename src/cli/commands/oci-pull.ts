@@ -1,10 +1,11 @@
 // `composefs oci pull REFERENCE [NAME]` (docs/spec/oci.md, section 8)
 
 import { writeFile } from "node:fs/promises";
-import type { PullResult, RegistryOptions } from "../../index.ts";
+import type { PullResult } from "../../index.ts";
 import type { Command } from "../command.ts";
 import { UsageError } from "../failure.ts";
 import { jobsGiven, jobsOption } from "../jobs.ts";
+import { REGISTRY_OPTIONS, registryOptions } from "../registry-options.ts";
 import { formatSize } from "../size.ts";
 
 export const ociPull: Command = {
@@ -34,18 +35,7 @@ export const ociPull: Command = {
       description: "which image of an index; this machine's when left out",
     },
     jobsOption("layers imported"),
-    {
-      name: "authfile",
-      value: "FILE",
-      description: "credentials for the registry, before those of podman and Docker",
-      completes: "file",
-    },
-    { name: "creds", value: "USER:PASSWORD", description: "credentials for the registry; other users may see them" },
-    {
-      name: "tls-verify",
-      value: "true|false",
-      description: "false: accept any certificate of the registry, and plain http",
-    },
+    ...REGISTRY_OPTIONS,
     { name: "digest-file", value: "FILE", description: "write the manifest digest into FILE", completes: "file" },
   ],
   examples: [
@@ -69,7 +59,7 @@ export const ociPull: Command = {
     const expectedDigest = text("expected-digest");
     if (expectedDigest !== undefined && !bootable)
       throw new UsageError("--expected-digest needs --bootable", "the digest is that of a boot image");
-    const registry = registryOptions(text);
+    const registry = registryOptions(context);
     const { parsePlatform } = await import("../../oci/platform.ts");
     const { parseReference } = await import("../../oci/reference.ts");
     const { checkTag } = await import("../../oci/tag-name.ts");
@@ -95,24 +85,6 @@ export const ociPull: Command = {
     else await out.write(asText(result) + bootText(result, expectedDigest !== undefined));
   },
 };
-
-function registryOptions(text: (name: string) => string | undefined): RegistryOptions {
-  const creds = text("creds");
-  const colon = creds?.indexOf(":") ?? 0;
-  if (creds !== undefined && colon < 1) {
-    throw new UsageError("option --creds takes USER:PASSWORD", "the password is everything behind the first colon");
-  }
-  const verify = text("tls-verify") ?? "true";
-  if (verify !== "true" && verify !== "false") {
-    throw new UsageError(`option --tls-verify takes true or false, not "${verify}"`);
-  }
-  return {
-    authFile: text("authfile"),
-    credentials:
-      creds === undefined ? undefined : { username: creds.slice(0, colon), password: creds.slice(colon + 1) },
-    tlsVerify: verify === "true",
-  };
-}
 
 // Stable lines: key, then the value in column 10.
 function asText(result: PullResult): string {

@@ -11,7 +11,6 @@ import { carryOut, type OpenFile } from "../../../src/boot/change/carry-out.ts";
 import { discoverBootResources } from "../../../src/boot/discover.ts";
 import { activateEntries, dropStagedEntries, readEntryMenu } from "../../../src/boot/entry/activate.ts";
 import { grubEntryDigest, parseGrubConfig } from "../../../src/boot/entry/grub-config.ts";
-import { readMenu } from "../../../src/boot/entry/menu.ts";
 import type { BootLoader } from "../../../src/boot/entry/order.ts";
 import { kernelBootDigest, kernelDirectoryDigests } from "../../../src/boot/install/boot-digest.ts";
 import {
@@ -22,19 +21,20 @@ import {
 } from "../../../src/boot/install/deployment.ts";
 import {
   entryVolume,
-  type KernelInstallOptions,
-  planEntryRollback,
-  planFinalize,
-  planGrubRollback,
-  planKernelInstall,
-  planKernelUpgrade,
-  planUkiInstall,
-  planUkiUpgrade,
+  firstCommandLine,
+  type FirstLineOptions,
+  nextCommandLine,
+  type PlannedBoot,
+  type PlannedEntry,
+  planKernelBoot,
+  planUkiBoot,
+  sharedKernel,
 } from "../../../src/boot/install/plan.ts";
 import { OsRelease } from "../../../src/boot/os-release.ts";
 import type { BootFile, BootResource } from "../../../src/boot/resource.ts";
-import type { BootStep } from "../../../src/boot/change/steps.ts";
 import { DirectoryVolume } from "../../../src/boot/change/volume.ts";
+import { activateMenu, stageMenu } from "../../../src/deploy/menu-files.ts";
+import { writeMenu } from "../../../src/deploy/rollback.ts";
 import { syscalls } from "../../../src/runtime/syscalls.ts";
 import { Leaf, NO_XATTRS } from "../../../src/tree/node.ts";
 import { type BootTreeEntry, bootTree } from "../../fixtures/boot-tree.ts";
@@ -82,28 +82,30 @@ const open: OpenFile = ({ leaf: { content } }) => {
   return { size: content.bytes.length, chunks: () => [content.bytes], [Symbol.dispose]: () => undefined };
 };
 
-async function planOf(c: Scenario, volume: MemoryVolume): Promise<BootStep[]> {
+/** The entries of the active menu as they are written anew. */
+function entriesOf(
+  { boot_type, bootloader }: Scenario,
+  volume: MemoryVolume,
+): { digest: string; source: PlannedEntry }[] {
+  if (bootloader === "grub" && boot_type === "uki")
+    return parseGrubConfig(volume.files()["grub2/user.cfg"] ?? "").map((entry) => ({
+      digest: grubEntryDigest(entry),
+      source: { kind: "grub", entry },
+    }));
+  const seen = new Set<string>();
+  return readEntryMenu(volume, "active", bootloader)
+    .entries.filter(({ digest }) => !seen.has(digest) && seen.add(digest))
+    .map(({ digest, entry }) => ({ digest, source: { kind: "bls", entry } }));
+}
+
+async function planOf(c: Scenario, volume: MemoryVolume): Promise<PlannedBoot> {
   const { bootloader: loader, deployment: d, booted = "" } = c;
-  const before = new MemoryVolume(c.before, { exchange: false });
-  const menu = readEntryMenu(volume, "active", loader);
-  const grub = parseGrubConfig(volume.files()["grub2/user.cfg"] ?? "");
-  switch (c.step) {
-    case "finalize":
-      return planFinalize(loader, c.boot_type);
-    case "rollback":
-      return loader === "grub" && c.boot_type === "uki"
-        ? planGrubRollback(grub, grubEntryDigest(parseGrubConfig(c.before["grub2/user.cfg"]!)[1]!))
-        : planEntryRollback(loader, menu, readEntryMenu(before, "active", loader).entries[1]!.digest, "bootc");
-    default:
-  }
   const { digest = "", os_release, os_id = "", label = "", version = "" } = d ?? {};
+  const isInstall = c.step === "install";
   if (c.boot_type === "uki") {
     const deployment: BootDeployment = { digest, osId: os_id, title: label, version };
     const uki = { kind: "uki" as const, uki: bootFile("/boot/EFI/Linux/u.efi", "<uki>"), addons: [] };
-    const common = { loader, deployment, uki, key: c.uki_key ?? "efi" };
-    return c.step === "install"
-      ? planUkiInstall({ ...common, espUuid: c.esp_uuid })
-      : planUkiUpgrade({ ...common, booted, menu, grub });
+    return planUkiBoot({ loader, deployment, uki, key: c.uki_key, espUuid: c.esp_uuid, configExists: !isInstall });
   }
   const kernel = {
     kind: "bls" as const,
@@ -112,29 +114,50 @@ async function planOf(c: Scenario, volume: MemoryVolume): Promise<BootStep[]> {
   };
   const bootDigest = await kernelBootDigest(kernel, open);
   if (c.boot_digest !== undefined) expect(bootDigest).toBe(c.boot_digest);
-  const common = {
+  const line = { digest, insecure: c.insecure ?? false, imageKargs: (d?.kargs_d ?? []).join(" ") };
+  const current = entriesOf(c, volume).find((one) => one.digest === booted)?.source;
+  const options = isInstall
+    ? firstCommandLine({
+        ...line,
+        arguments: [...(c.root_kargs ?? []), ...(c.user_kargs ?? [])],
+        bootMountArgument: c.boot_mount_karg,
+      })
+    : nextCommandLine({
+        ...line,
+        current: (current?.kind === "bls" ? current.entry.options : undefined) ?? "",
+        currentKargs: (c.booted_kargs_d ?? []).join(" "),
+        source: "the entry",
+      });
+  return planKernelBoot({
     loader,
     kernel,
     deployment: describeDeployment(digest, typeof os_release === "string" ? OsRelease.parse(os_release) : undefined),
-    insecure: c.insecure ?? false,
     bootIsMountPoint: c.boot_is_mountpoint ?? false,
-    imageKargs: (d?.kargs_d ?? []).join(" "),
-  };
-  return c.step === "install"
-    ? planKernelInstall({
-        ...common,
-        rootArguments: c.root_kargs ?? [],
-        userArguments: c.user_kargs ?? [],
-        bootMountArgument: c.boot_mount_karg,
-      })
-    : planKernelUpgrade({
-        ...common,
-        menu,
-        booted,
-        bootedKargs: (c.booted_kargs_d ?? []).join(" "),
-        bootDigest,
-        kernelDirectories: await kernelDirectoryDigests(volume, loader),
-      });
+    shared: isInstall ? undefined : sharedKernel(await kernelDirectoryDigests(volume, loader), bootDigest),
+    options,
+  });
+}
+
+/** Carries out a step of a deployment's life as the operations do it; resolves to how the menu became active. */
+async function carryOutStep(c: Scenario, volume: MemoryVolume): Promise<string | undefined> {
+  const { bootloader: loader, booted, deployment } = c;
+  const entries = entriesOf(c, volume);
+  if (c.step === "rollback") {
+    const second = entriesOf(c, new MemoryVolume(c.before, { exchange: false }))[1]?.digest;
+    const first = entries.filter(({ digest }) => digest === second);
+    const others = entries.filter(({ digest }) => digest !== second);
+    await stageMenu(volume, writeMenu(loader, [...first, ...others], "bootc"));
+  } else if (c.step !== "finalize") {
+    const plan = await planOf(c, volume);
+    await carryOut(volumesOf(c, volume), plan.files, { open });
+    const { os_release, os_id } = deployment ?? {};
+    const release = typeof os_release === "string" ? OsRelease.parse(os_release) : undefined;
+    const osId = c.boot_type === "uki" ? os_id : describeDeployment("", release).osId;
+    const second = entries.filter(({ digest }) => digest === booted);
+    await stageMenu(volume, writeMenu(loader, [{ source: plan.entry }, ...second], osId));
+    if (c.step === "upgrade") return undefined;
+  }
+  return (await activateMenu(volume, loader)).method;
 }
 
 // In the scenarios everything of GRUB lies below /boot, everything of others on the ESP.
@@ -146,10 +169,11 @@ function volumesOf(c: Scenario, volume: MemoryVolume) {
 describe.each([true, false])("recorded steps, exchange of directories: %s", (exchange) => {
   test.each(SCENARIOS)("$id", async (c) => {
     const volume = new MemoryVolume(c.before, { exchange });
-    const results = await carryOut(volumesOf(c, volume), await planOf(c, volume), { open });
+    const method = await carryOutStep(c, volume);
     expect(volume.files()).toEqual(c.after);
-    const methods = results.filter(({ step }) => step.do === "activate").map(({ method }) => method);
-    for (const method of methods) expect(method).toBe(exchange ? "exchange" : "file-by-file");
+    const hasOld =
+      (volume.files()["grub2/user.cfg"] ?? c.before["loader/entries/x"]) === undefined && c.step !== "install";
+    if (method !== undefined && hasOld) expect(method).toBe(exchange ? "exchange" : "file-by-file");
   });
 });
 
@@ -182,7 +206,7 @@ describe.each([true, false])("a loss of power at every change, exchange of direc
     const make = () => new MemoryVolume(before, { exchange });
     const old = defaultOf(c, make());
     const whole = make();
-    await carryOut(volumesOf(c, whole), await planOf(c, whole), { open });
+    await carryOutStep(c, whole);
     const next = defaultOf(c, whole);
     const { changes } = whole;
     expect(old, "the old default").toBeDefined();
@@ -193,9 +217,8 @@ describe.each([true, false])("a loss of power at every change, exchange of direc
     for (const loss of ["lose", "keep"] satisfies Loss[])
       for (let cut = 0; cut < changes; cut++) {
         const volume = make();
-        const steps = await planOf(c, volume);
         volume.cutAt(cut);
-        await expect(carryOut(volumesOf(c, volume), steps, { open })).rejects.toThrow(PowerLoss);
+        await expect(carryOutStep(c, volume)).rejects.toThrow(PowerLoss);
         const rebooted = volume.reboot(loss);
         const where = `${loss}, before change ${cut}: ${volume.log.at(-1)}`;
         const now = defaultOf(c, rebooted);
@@ -209,9 +232,8 @@ describe.each([true, false])("a loss of power at every change, exchange of direc
         for (const [path, text] of Object.entries(FOREIGN))
           if (path in before) expect(rebooted.files()[path], where).toBe(text);
         // Doing it again ends where it would have ended without the loss.
-        const again =
-          c.step === "rollback" && now === next ? planFinalize(c.bootloader, c.boot_type) : await planOf(c, rebooted);
-        await carryOut(volumesOf(c, rebooted), again, { open });
+        if (c.step === "rollback" && now === next) await activateMenu(rebooted, c.bootloader);
+        else await carryOutStep(c, rebooted);
         expect(ordered(rebooted.files()), where).toEqual(ordered(whole.files()));
       }
     expect(seenOld).toBeGreaterThan(0);
@@ -223,18 +245,18 @@ test.each(SCENARIOS.filter(({ step }) => step === "install"))(
   "$id, cut anywhere: no entry before what it boots is there",
   async (c) => {
     const whole = new MemoryVolume({}, { exchange: true });
-    await carryOut(volumesOf(c, whole), await planOf(c, whole), { open });
+    await carryOutStep(c, whole);
     for (const loss of ["lose", "keep"] satisfies Loss[])
       for (let cut = 0; cut < whole.changes; cut++) {
         const volume = new MemoryVolume({}, { exchange: true });
         volume.cutAt(cut);
-        await expect(carryOut(volumesOf(c, volume), await planOf(c, volume), { open })).rejects.toThrow(PowerLoss);
+        await expect(carryOutStep(c, volume)).rejects.toThrow(PowerLoss);
         const rebooted = volume.reboot(loss);
-        const hasMenu = Object.keys(rebooted.files()).some(
-          (path) => /\.conf$|user\.cfg$/.test(path) && path !== "loader/loader.conf",
+        const hasMenu = Object.keys(rebooted.files()).some((path) =>
+          /^loader\/entries\/.*\.conf$|user\.cfg$/.test(path),
         );
         expect(defaultOf(c, rebooted) !== undefined, `${loss}, ${cut}`).toBe(hasMenu);
-        await carryOut(volumesOf(c, rebooted), await planOf(c, rebooted), { open });
+        await carryOutStep(c, rebooted);
         expect(ordered(rebooted.files())).toEqual(ordered(whole.files()));
       }
   },
@@ -249,21 +271,15 @@ describe("on disk", () => {
         mkdirSync(dirname(join(root, path)), { recursive: true });
         writeFileSync(join(root, path), text);
       }
-      const [result] = await carryOut({ esp: new DirectoryVolume(root) }, planFinalize("systemd", "uki"), {
-        open,
-        fileByFile,
-      });
+      const result = await activateMenu(new DirectoryVolume(root), "systemd", { fileByFile });
       const canExchange = !fileByFile && syscalls().provider === "koffi";
-      expect(result?.method).toBe(canExchange ? "exchange" : "file-by-file");
+      expect(result.method).toBe(canExchange ? "exchange" : "file-by-file");
       const there = readdirSync(root, { recursive: true, encoding: "utf8", withFileTypes: true })
         .filter((entry) => entry.isFile())
         .map((entry) => relative(root, join(entry.parentPath, entry.name)));
       expect(there.toSorted()).toEqual(Object.keys({ ...c.after, ...FOREIGN }).toSorted());
-      const again = await carryOut({ esp: new DirectoryVolume(root) }, planFinalize("systemd", "uki"), {
-        open,
-        fileByFile,
-      });
-      expect(again[0]?.method).toBe("none");
+      const again = await activateMenu(new DirectoryVolume(root), "systemd", { fileByFile });
+      expect(again.method).toBe("none");
     } finally {
       rmSync(root, { recursive: true });
     }
@@ -275,64 +291,38 @@ describe("refused", () => {
   const uki = { kind: "uki" as const, uki: bootFile("/u.efi", "<uki>"), addons: [] };
 
   test("user arguments for a UKI, an ESP that is not known", () => {
-    expect(() => planUkiInstall({ loader: "systemd", deployment, uki, userArguments: ["rw"] })).toThrow(
+    expect(() => planUkiBoot({ loader: "systemd", deployment, uki, arguments: ["rw"] })).toThrow(
       expect.objectContaining({ code: "usage", reason: "cmdline-on-uki" }),
     );
     for (const espUuid of [undefined, "", '"; rm'])
-      expect(() => planUkiInstall({ loader: "grub", deployment, uki, espUuid })).toThrow(
+      expect(() => planUkiBoot({ loader: "grub", deployment, uki, espUuid })).toThrow(
         expect.objectContaining({ code: "usage" }),
       );
-  });
-
-  test("an upgrade from a deployment without entry, with what was passed over", () => {
-    const menu = readMenu("systemd", [{ name: "memtest.conf", text: FOREIGN["loader/entries/memtest.conf"] }]);
-    expect(() => planUkiUpgrade({ loader: "systemd", deployment, uki, booted: "b", menu })).toThrow(
-      expect.objectContaining({ code: "not-found", hint: "passed over as not ours or broken: memtest.conf" }),
-    );
-    expect(() => planUkiUpgrade({ loader: "grub", deployment, uki, booted: "b" })).toThrow(
-      expect.objectContaining({ code: "not-found" }),
-    );
   });
 
   test("a UKI of another image", () => {
     const digest = "ab".repeat(64);
     const options = { loader: "systemd" as const, deployment: { ...deployment, digest }, uki };
-    expect(planUkiInstall({ ...options, commandLine: `rw composefs=?${digest}` }).length).toBe(3);
+    expect(planUkiBoot({ ...options, commandLine: `rw composefs=?${digest}` }).files.length).toBe(2);
     const other = { ...options, commandLine: `composefs=${"cd".repeat(64)}` };
-    expect(() => planUkiInstall(other)).toThrow(expect.objectContaining({ reason: "uki-digest-mismatch" }));
-    expect(() => planUkiUpgrade({ ...other, booted: "b" })).toThrow(
-      expect.objectContaining({ reason: "uki-digest-mismatch" }),
-    );
+    expect(() => planUkiBoot(other)).toThrow(expect.objectContaining({ reason: "uki-digest-mismatch" }));
   });
 
   test("arguments that name another image, or swallow the one of this", () => {
-    const kernel = { kind: "bls" as const, vmlinuz: bootFile("/k", "K"), initrd: bootFile("/i", "I") };
-    const install = (more: Partial<KernelInstallOptions>) =>
-      planKernelInstall({ loader: "grub", deployment, kernel, rootArguments: ["rw"], ...more });
-    expect(install({}).length).toBe(3);
+    const install = (more: Partial<FirstLineOptions>) => firstCommandLine({ digest: "d", arguments: ["rw"], ...more });
+    expect(install({})).toBe("rw composefs=d");
     for (const more of [
-      { userArguments: ["composefs=x"] },
+      { arguments: ["composefs=x"] },
       { imageKargs: '"composefs.digest=x"' },
-      { userArguments: ['a="b'] },
+      { arguments: ['a="b'] },
     ])
       expect(() => install(more)).toThrow(expect.objectContaining({ code: "invalid" }));
-    const upgrade = (options: string) => {
-      const text = `version 1\nlinux /d/vmlinuz\noptions ${options}\n`;
-      const menu = readMenu("grub", [{ name: "a.conf", text }]);
-      return planKernelUpgrade({
-        loader: "grub",
-        deployment,
-        kernel,
-        menu,
-        booted: "b",
-        bootDigest: "",
-        kernelDirectories: new Map(),
-      });
-    };
-    expect(upgrade("composefs=b composefs.digest=v1:c rw").length).toBe(3);
+    const upgrade = (current: string, more: readonly string[] = []) =>
+      nextCommandLine({ digest: "d", current, source: "a.conf", arguments: more });
+    expect(upgrade("composefs=b composefs.digest=v1:c rw", ["quiet"])).toBe("composefs=d rw quiet");
     expect(() => upgrade('composefs=b a="')).not.toThrow();
     expect(() => upgrade('a="b" composefs=b c="d" "')).not.toThrow();
-    expect(() => upgrade("composefs=c")).toThrow(expect.objectContaining({ code: "not-found" }));
+    expect(() => upgrade("composefs=b", ["composefs=c"])).toThrow(expect.objectContaining({ path: "a.conf" }));
   });
 
   test("dropping what is staged leaves the menu alone", async () => {
@@ -383,8 +373,8 @@ describe("refused", () => {
       expect.objectContaining({ code: "not-found", hint: "it has x.addon.efi" }),
     );
     const chosen = chooseDeploymentBoot(resources, ["x"]);
-    const steps = planUkiInstall({ loader: "systemd", deployment, uki: chosen as DeploymentUki });
-    expect(steps.slice(0, 2)).toMatchObject([
+    const { files } = planUkiBoot({ loader: "systemd", deployment, uki: chosen as DeploymentUki });
+    expect(files.slice(0, 2)).toMatchObject([
       { path: "EFI/Linux/bootc/bootc_composefs-d.efi" },
       { path: "EFI/Linux/bootc/bootc_composefs-d.efi.extra.d/x.addon.efi" },
     ]);
