@@ -71,7 +71,7 @@ export type { PullOptions, PullResult, PullStats } from "./oci/pull.ts";
 export { pull, pullFrom } from "./oci/pull.ts";
 export type { ImageReference, Transport } from "./oci/reference.ts";
 export { parseReference } from "./oci/reference.ts";
-export type { RegistryOptions } from "./oci/registry/client.ts";
+export type { RegistryOptions } from "./oci/registry/requests.ts";
 export { openSource } from "./oci/source/open.ts";
 export type { ImageSource, ResolvedManifest, ResolveOptions } from "./oci/source/source.ts";
 export type { MakeBootOptions, StoredBoot } from "./oci/stored-boot.ts";

@@ -32,7 +32,7 @@ import {
 import type { Platform } from "./platform.ts";
 import { aboutImage, withoutBootImage } from "./pull-errors.ts";
 import type { ImageReference } from "./reference.ts";
-import type { RegistryOptions } from "./registry/client.ts";
+import type { RegistryOptions } from "./registry/requests.ts";
 import { readDocument } from "./source/document.ts";
 import { openSource } from "./source/open.ts";
 import type { ImageSource } from "./source/source.ts";

@@ -12,7 +12,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ComposefsError } from "../../src/error.ts";
 import { parsePlatform } from "../../src/oci/platform.ts";
 import { pull } from "../../src/oci/pull.ts";
-import type { RegistryOptions } from "../../src/oci/registry/client.ts";
+import type { RegistryOptions } from "../../src/oci/registry/requests.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import { goldensDir } from "../goldens-dir.ts";
 import { openOciGoldens } from "../oci/golden-layouts.ts";

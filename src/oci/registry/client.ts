@@ -1,41 +1,17 @@
-// A client of the registry protocol, for pulls (docs/spec/oci.md, section 3): finds the scheme, answers challenges, follows redirects
-// without telling other hosts who we are, tries again what may be over, and goes on where a body was cut.
+// A client of the registry protocol, for pulls (docs/spec/oci.md, section 3): finds the scheme, answers challenges, tries again what may
+// be over, and goes on where a body was cut.
 
-import { ComposefsError, throwIfAborted } from "../../error.ts";
-import type { ProgressListener } from "../../progress.ts";
+import { ComposefsError } from "../../error.ts";
 import { parseDigest, verifyDigest, contentDigest, type Digest } from "../digest.ts";
 import { MAX_DOCUMENT_SIZE, MEDIA_TYPE, schema1Error, type Descriptor } from "../manifest.ts";
 import type { RegistryName } from "../reference.ts";
 import { answerChallenge, MAX_TOKEN_REPLY, parseToken, type Token, type TokenRequest } from "./authorize.ts";
 import { errorText } from "./error-body.ts";
 import { findCredentials, type Credentials } from "./credentials.ts";
-import {
-  Connections,
-  TIMEOUTS,
-  tlsFiles,
-  TransportError,
-  type HttpResponse,
-  type Timeouts,
-  type TlsFiles,
-} from "./http.ts";
+import type { HttpResponse } from "./http.ts";
+import { Requests, type RegistryOptions } from "./requests.ts";
 import { backoff, isTransient, MAX_TRIES, pause, retryAfter, Transient } from "./retry.ts";
 
-/** How to reach a registry. */
-export interface RegistryOptions {
-  /** False: accept any certificate of the registry's host, and plain http where there is no https. True when left out. */
-  readonly tlsVerify?: boolean | undefined;
-  /** A file of credentials that is looked at first, and must be there. */
-  readonly authFile?: string | undefined;
-  /** Instead of those of files. */
-  readonly credentials?: { readonly username: string; readonly password: string } | undefined;
-  readonly timeouts?: Timeouts | undefined;
-  /** The unit of the waits between tries, in milliseconds; a second when left out. */
-  readonly retryUnit?: number | undefined;
-  readonly onProgress?: ProgressListener | undefined;
-}
-
-const MAX_REDIRECTS = 10;
-const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 /** Bytes after which a cut body counts as progress, so that crumbs do not make a pull endless. */
 const PROGRESS = 64 << 10;
 
@@ -53,9 +29,8 @@ export interface FetchedManifest {
 export class RegistryClient {
   readonly #name: RegistryName;
   readonly #options: RegistryOptions;
-  readonly #connections = new Connections();
+  readonly #requests: Requests;
   readonly #tokens = new Map<string, Token>();
-  readonly #tls = new Map<string, Promise<TlsFiles>>();
   #credentials: Promise<Credentials | undefined> | undefined;
   #base: Promise<URL> | undefined;
   /** The header that was good for the last request. */
@@ -64,6 +39,7 @@ export class RegistryClient {
   constructor(name: RegistryName, options: RegistryOptions = {}) {
     this.#name = name;
     this.#options = options;
+    this.#requests = new Requests(name.host, options);
   }
 
   /**
@@ -76,7 +52,7 @@ export class RegistryClient {
     const what = `the manifest ${reference} of ${this.#fullName}`;
     return this.#retried(signal, async () => {
       const response = await this.#get(`manifests/${reference}`, what, { accept: MANIFEST_TYPES.join(", ") }, signal);
-      const bytes = await this.#readAll(response, MAX_DOCUMENT_SIZE, what);
+      const bytes = await this.#requests.readAll(response, MAX_DOCUMENT_SIZE, what);
       const isDigest = reference.includes(":");
       if (isDigest) verifyDigest(bytes, reference, what);
       const digest = isDigest ? reference : contentDigest(bytes);
@@ -136,7 +112,7 @@ export class RegistryClient {
             yield rest;
           }
         } catch (error) {
-          throw this.#transportFailure(error, what, done);
+          throw this.#requests.transportFailure(error, what, done);
         }
         if (done === size && skip === 0) return;
         throw new Transient(
@@ -157,7 +133,7 @@ export class RegistryClient {
 
   /** Closes the connections. */
   close(): void {
-    this.#connections.close();
+    this.#requests.close();
   }
 
   get #fullName(): string {
@@ -175,7 +151,7 @@ export class RegistryClient {
       for (const text of urls.slice(0, 10)) {
         const url = URL.canParse(text) ? new URL(text) : undefined;
         if (url === undefined || !/^https?:$/.test(url.protocol)) continue;
-        const response = await this.#follow(url, headers, undefined, what, signal);
+        const response = await this.#requests.follow(url, headers, undefined, what, signal);
         if (response.status === 200 || response.status === 206) return response;
         response.discard();
       }
@@ -209,7 +185,7 @@ export class RegistryClient {
     const url = new URL(`${this.#name.path}/${path}`, base);
     let sent = await this.#currentAuthorization();
     for (let round = 0; ; round++) {
-      const response = await this.#follow(url, headers, sent, what, signal);
+      const response = await this.#requests.follow(url, headers, sent, what, signal);
       const { status } = response;
       if (status === 200 || status === 206) return response;
       if (status === 416 && headers["range"] !== undefined) return response;
@@ -252,9 +228,14 @@ export class RegistryClient {
 
   async #fetchToken({ method, url, headers, body }: TokenRequest, signal?: AbortSignal): Promise<Token> {
     const what = `a token for ${this.#fullName} from ${url.host}`;
-    const response = await this.#send(url, { method, headers, ...(body === undefined ? {} : { body }) }, what, signal);
+    const response = await this.#requests.send(
+      url,
+      { method, headers, ...(body === undefined ? {} : { body }) },
+      what,
+      signal,
+    );
     if (response.status !== 200) throw await this.#failure(response, what, url.host);
-    return parseToken(await this.#readAll(response, MAX_TOKEN_REPLY, what), url.host);
+    return parseToken(await this.#requests.readAll(response, MAX_TOKEN_REPLY, what), url.host);
   }
 
   #findCredentials(): Promise<Credentials | undefined> {
@@ -284,7 +265,7 @@ export class RegistryClient {
     for (const scheme of schemes) {
       const base = new URL(`${scheme}://${host}/v2/`);
       try {
-        const response = await this.#follow(base, {}, undefined, what, signal);
+        const response = await this.#requests.follow(base, {}, undefined, what, signal);
         const { status } = response;
         if (status === 401) {
           const challenge = response.header("www-authenticate") ?? "";
@@ -309,88 +290,6 @@ export class RegistryClient {
       }
     }
     throw problem;
-  }
-
-  /** Sends a GET and follows redirects; only the first host sees the authorization. */
-  async #follow(
-    start: URL,
-    headers: Readonly<Record<string, string>>,
-    authorization: string | undefined,
-    what: string,
-    signal?: AbortSignal,
-  ): Promise<HttpResponse> {
-    let url = start;
-    for (let redirects = 0; ; redirects++) {
-      const own: Record<string, string> = { ...headers };
-      if (authorization !== undefined && url.origin === start.origin) own["authorization"] = authorization;
-      const response = await this.#send(url, { method: "GET", headers: own }, what, signal);
-      if (!REDIRECTS.has(response.status)) return response;
-      const location = response.header("location") ?? "";
-      response.discard();
-      if (redirects >= MAX_REDIRECTS) {
-        throw new ComposefsError("io", `${what}: ${start.host} redirects more than ${MAX_REDIRECTS} times`);
-      }
-      const next = URL.canParse(location, url.href) ? new URL(location, url) : undefined;
-      if (next === undefined || !/^https?:$/.test(next.protocol)) {
-        throw new ComposefsError(
-          "invalid",
-          `${what}: ${url.host} redirects to ${JSON.stringify(location.slice(0, 200))}`,
-        );
-      }
-      if (url.protocol === "https:" && next.protocol === "http:") {
-        throw new ComposefsError("permission", `${what}: ${url.host} redirects from https to http (${next.host})`, {
-          hint: "what comes over http can be read and changed on its way; the registry must redirect to https",
-        });
-      }
-      next.username = "";
-      next.password = "";
-      url = next;
-    }
-  }
-
-  /** One request; what fails below HTTP is a {@link Transient}. */
-  async #send(
-    url: URL,
-    request: { method: "GET" | "POST"; headers: Readonly<Record<string, string>>; body?: string },
-    what: string,
-    signal?: AbortSignal,
-  ): Promise<HttpResponse> {
-    const tls = url.protocol === "https:" ? await this.#tlsOf(url) : {};
-    const timeouts = this.#options.timeouts ?? TIMEOUTS;
-    const headers = { "user-agent": "composefs-js", ...request.headers };
-    try {
-      return await this.#connections.send({ ...request, headers, url, tls, timeouts, signal });
-    } catch (error) {
-      throwIfAborted(signal);
-      throw this.#transportFailure(error, what, undefined, url);
-    }
-  }
-
-  async #tlsOf(url: URL): Promise<TlsFiles> {
-    let files = this.#tls.get(url.host);
-    if (files === undefined) this.#tls.set(url.host, (files = tlsFiles(url.host)));
-    const isUnverified = this.#options.tlsVerify === false && url.host === this.#name.host;
-    return isUnverified ? { ...(await files), rejectUnauthorized: false } : files;
-  }
-
-  #transportFailure(error: unknown, what: string, done?: number, url?: URL): unknown {
-    if (!(error instanceof TransportError)) return error;
-    const where = url?.host ?? this.#name.host;
-    const place = done === undefined ? "" : ` after ${done} bytes`;
-    const isTrust = /CERT|SELF_SIGNED|ALTNAME|UNABLE_TO|DEPTH_ZERO/.test(error.symbol);
-    const isPlain = error.message === "the server does not speak TLS";
-    const hint = isTrust
-      ? `put the authority's certificate into /etc/containers/certs.d/${where}/ca.crt, or use --tls-verify=false`
-      : isPlain
-        ? "it may speak plain http: if that is meant, use --tls-verify=false"
-        : "check the network and the name of the host";
-    const failure = new ComposefsError(
-      "io",
-      `${what}${what.endsWith(where) ? "" : `: ${where}`}: ${error.message}${place}`,
-      { cause: error, hint },
-    );
-    // A certificate, a server without TLS and a name that is not there do not get better by waiting.
-    return isTrust || isPlain || error.symbol === "ENOTFOUND" ? failure : new Transient(failure);
   }
 
   /** The error that an answer stands for. */
@@ -423,21 +322,6 @@ export class RegistryClient {
       );
     }
     return new ComposefsError("io", about);
-  }
-
-  async #readAll(response: HttpResponse, limit: number, what: string): Promise<Uint8Array> {
-    const chunks: Uint8Array[] = [];
-    let size = 0;
-    try {
-      for await (const chunk of response.body) {
-        size += chunk.length;
-        if (size > limit) throw new ComposefsError("limit", `${what} is longer than ${limit} bytes`);
-        chunks.push(chunk);
-      }
-    } catch (error) {
-      throw this.#transportFailure(error, what, size);
-    }
-    return Buffer.concat(chunks);
   }
 
   async #retried<T>(signal: AbortSignal | undefined, action: () => Promise<T>): Promise<T> {

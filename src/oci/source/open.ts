@@ -11,7 +11,7 @@ import {
   type ImageReference,
   type LayoutName,
 } from "../reference.ts";
-import type { RegistryOptions } from "../registry/client.ts";
+import type { RegistryOptions } from "../registry/requests.ts";
 import { DirectorySource } from "./directory.ts";
 import { DockerArchiveSource } from "./docker-archive.ts";
 import { isLayout, LayoutSource } from "./layout.ts";

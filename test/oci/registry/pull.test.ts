@@ -11,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ComposefsError } from "../../../src/error.ts";
 import { parsePlatform } from "../../../src/oci/platform.ts";
 import { pull, type PullOptions, type PullResult } from "../../../src/oci/pull.ts";
-import type { RegistryOptions } from "../../../src/oci/registry/client.ts";
+import type { RegistryOptions } from "../../../src/oci/registry/requests.ts";
 import { Repository } from "../../../src/repository/repository.ts";
 import { writeLayout } from "../../fixtures/layout.ts";
 import { randomBytes, seededRandom } from "../../fixtures/random.ts";
@@ -29,7 +29,14 @@ let work: string;
 let image: string;
 let count = 0;
 let saved: Record<string, string | undefined>;
-const CLEAN = ["REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG", "HOME"];
+const CLEAN = [
+  "CONTAINERS_REGISTRIES_CONF",
+  "REGISTRY_AUTH_FILE",
+  "XDG_RUNTIME_DIR",
+  "XDG_CONFIG_HOME",
+  "DOCKER_CONFIG",
+  "HOME",
+];
 
 beforeAll(() => {
   work = mkdtempSync(join(tmpdir(), "composefs-registry-"));

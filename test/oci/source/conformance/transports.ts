@@ -10,8 +10,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import type { RegistryOptions } from "../../../../src/oci/registry/client.ts";
 import { TestEngine } from "../../../fixtures/docker-engine.ts";
+import type { RegistryOptions } from "../../../../src/oci/registry/requests.ts";
 import { TestRegistry } from "../../../fixtures/registry.ts";
 import { tar, type TarEntry } from "../../../fixtures/tar.ts";
 import { sha256, type Damage, type SampleImage } from "./sample.ts";
