@@ -25,7 +25,7 @@ import { ComposefsError } from "../error.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Platform } from "../oci/platform.ts";
 import { pull, type PullResult } from "../oci/pull.ts";
-import type { RegistryOptions } from "../oci/registry/client.ts";
+import type { RegistryOptions } from "../oci/registry/requests.ts";
 import { makeBootImages, type StoredBoot } from "../oci/stored-boot.ts";
 import { openImage, requireContainer } from "../oci/stored-image.ts";
 import { storedTree } from "../repository/stored-tree.ts";
