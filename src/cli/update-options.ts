@@ -161,8 +161,8 @@ function updateJson(result: UpdateResult, reference: string | undefined): object
     action: decision.action,
     reason: "reason" in decision ? decision.reason : null,
     slot: "slot" in decision ? decision.slot : null,
-    dry_run: dryRun,
-    image_reference: reference ?? null,
+    dryRun,
+    imageReference: reference ?? null,
     manifest: manifest ?? null,
     id: id ?? null,
     base: base ?? null,
@@ -170,9 +170,9 @@ function updateJson(result: UpdateResult, reference: string | undefined): object
     finalized: finalized ? finalizedJson(finalized) : null,
     collected: collected
       ? {
-          objects_removed: collected.objectsRemoved,
-          objects_bytes: collected.objectsBytes,
-          state: collected.plan.removeStateDirs,
+          objectsRemoved: collected.objectsRemoved,
+          objectsBytes: collected.objectsBytes,
+          removeStateDirs: collected.plan.removeStateDirs,
         }
       : null,
     warnings,
@@ -181,7 +181,7 @@ function updateJson(result: UpdateResult, reference: string | undefined): object
 
 function stagedJson({ files, sharesKernel, merge }: StagedDeployment): object {
   return {
-    shares_kernel: sharesKernel,
+    sharesKernel,
     files: files.map(({ step, result }) => ({ path: step.path, result })),
     etc: mergeJson(merge),
   };

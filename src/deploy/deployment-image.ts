@@ -33,6 +33,7 @@ import type { Directory } from "../tree/node.ts";
 import { freeSpace } from "./free-space.ts";
 import { ownedTag } from "./gc.ts";
 import { type HostImage, originReference, pullReference } from "./image-reference.ts";
+import { migrateFormats } from "./migrate-formats.ts";
 import type { OpenSysroot } from "./open-sysroot.ts";
 
 /** How images are fetched. */
@@ -73,11 +74,13 @@ const RESERVE = 1.1;
  *   signatures to be checked
  */
 export async function pullDeploymentImage(
-  { repository, signal, onProgress }: OpenSysroot,
+  sysroot: OpenSysroot,
   reference: HostImage,
   { registry, platform }: FetchOptions = {},
 ): Promise<PullResult> {
+  const { repository, signal, onProgress } = sysroot;
   checkSignature(reference);
+  await migrateFormats(sysroot, { signal, onProgress });
   const pulled = await pull(repository, pullReference(reference), {
     tag: ownedTag,
     registry,

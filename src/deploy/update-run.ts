@@ -19,6 +19,7 @@ import type { HostImage } from "./image-reference.ts";
 import { readMenu } from "./menu.ts";
 import { orUndefined } from "./menu-entry.ts";
 import { activateMenu } from "./menu-files.ts";
+import { migratePrefix } from "./migrate-prefix.ts";
 import type { OpenSysroot } from "./open-sysroot.ts";
 import { MANIFEST_DIGEST, originValue, parseOrigin } from "./origin.ts";
 import { type StagedDeployment, type StageOptions, stageDeployment, writeMarker } from "./stage.ts";
@@ -73,16 +74,16 @@ export interface UpdateSubject {
 }
 
 /**
- * The state that an update begins with. Offline, an activation that was cut is finished first: its menu has both the old and the new
+ * The state that an update begins with, after what older versions left was brought up to date. Offline, an activation that was cut is finished first: its menu has both the old and the new
  * default, and would be taken for another one.
  */
 export async function beginUpdate(sysroot: OpenSysroot, dryRun: boolean): Promise<SysrootState> {
-  const state = await sysroot.readState();
-  if (sysroot.run !== undefined || dryRun) return state;
-  const { active, staged } = readMenu(state);
+  if (dryRun) return sysroot.readState();
+  const { active, staged } = readMenu(await sysroot.readState());
   const first = staged?.entries[0]?.verity;
-  if (first === undefined || !active.entries.some(({ verity }) => verity === first)) return state;
-  await activateMenu(sysroot.boot, sysroot.location.bootloader);
+  if (sysroot.run === undefined && active.entries.some(({ verity }) => verity === first))
+    await activateMenu(sysroot.boot, sysroot.location.bootloader);
+  await migratePrefix(sysroot);
   return sysroot.readState();
 }
 

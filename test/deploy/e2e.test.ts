@@ -16,13 +16,12 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { rollBack } from "../../src/deploy/carry-out-rollback.ts";
 import { readGcRepository } from "../../src/deploy/gc-read.ts";
 import { parseHostImage } from "../../src/deploy/image-reference.ts";
 import { installDeployment } from "../../src/deploy/install.ts";
 import { locateSysroot, type SysrootPaths } from "../../src/deploy/location.ts";
-import { activateMenu, stageMenu } from "../../src/deploy/menu-files.ts";
 import { OpenSysroot } from "../../src/deploy/open-sysroot.ts";
-import { planRollback } from "../../src/deploy/rollback.ts";
 import { switchDeployment } from "../../src/deploy/switch.ts";
 import { ComposefsError } from "../../src/error.ts";
 import { Repository } from "../../src/repository/repository.ts";
@@ -195,10 +194,7 @@ function byCalls(life: Life): (step: Step) => Promise<Outcome> {
       }
       await using open = await OpenSysroot.open(locateSysroot(paths));
       if (step.op === "switch") return (await switchDeployment(open, reference(), { inPlace: step.inPlace })).id;
-      const { menu, order } = planRollback(await open.readState(), step.to);
-      await stageMenu(open.boot, menu);
-      await activateMenu(open.boot, life.bootloader);
-      return order[0];
+      return (await rollBack(open, step.to)).order[0];
     });
 }
 
@@ -218,10 +214,13 @@ function byCommands(life: Life): (step: Step) => Promise<Outcome> {
         ...life.kargs.flatMap((karg) => ["--karg", karg]),
       ],
       switch: ["switch", "--transport", transport, rest.join(":"), ...(step.inPlace ? ["--in-place"] : [])],
-    }[step.op as "install" | "switch"];
-    if (step.op === "rollback") return byCalls(life)(step);
+      rollback: ["rollback", "--to", step.to ?? ""],
+    }[step.op as "install" | "switch" | "rollback"];
     const { status, stdout, stderr } = await run(["deploy", ...words, ...where, "--progress", "json"]);
-    if (status === 0) return { id: (JSON.parse(stdout) as { id: string }).id };
+    if (status === 0) {
+      const { id, order } = JSON.parse(stdout) as { id?: string; order?: string[] };
+      return { id: id ?? order?.[0] };
+    }
     const { reason, slot } = JSON.parse(stderr.trimEnd().split("\n").at(-1) ?? "") as Record<string, string>;
     return { error: reason, slot };
   };

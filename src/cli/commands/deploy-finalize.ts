@@ -48,7 +48,7 @@ export const deployFinalize: Command = {
     for (const warning of result.warnings) note(`warning: ${warningText(warning)}`);
     if (result.collectFailure)
       note(`warning: it is the default, but nothing was collected: ${result.collectFailure.message}`);
-    if (global.json) return out.json({ ...finalizedJson(result), dry_run: dryRun });
+    if (global.json) return out.json({ ...finalizedJson(result), dryRun });
     const text = { finalized: "finalized", "nothing-staged": "nothing staged", "download-only": "download only" };
     await out.write(
       lines([

@@ -98,11 +98,11 @@ function asText({ id, manifest, bootType, order, files, dryRun }: InstalledDeplo
 function asJson({ id, manifest, bootType, bootDigest, order, files, dryRun }: InstalledDeployment): object {
   return {
     action: "install",
-    dry_run: dryRun,
+    dryRun,
     manifest,
     id: id ?? null,
-    boot_type: bootType ?? null,
-    boot_digest: bootDigest ?? null,
+    bootType: bootType ?? null,
+    bootDigest: bootDigest ?? null,
     order,
     files: files.map(({ step, result, size, sha256 }) => ({
       path: step.path,
