@@ -25,14 +25,21 @@ export interface CreateSysrootOptions extends Pick<InitOptions, "algorithm" | "e
  *   no fs-verity and it is required; with the reason `E_READ_ONLY` when the sysroot cannot be written
  */
 export async function createSysroot(
-  { sysroot, repository, esp }: SysrootLocation,
+  { sysroot, repository, boot, esp }: SysrootLocation,
   options: CreateSysrootOptions = {},
 ): Promise<InitResult> {
-  if (esp !== undefined && statSync(esp, { throwIfNoEntry: false })?.isDirectory() !== true)
+  if (esp !== undefined && !isDirectory(esp))
     throw new ComposefsError("not-found", `there is no directory ${esp}`, {
       path: esp,
       reason: "E_NO_ESP",
       hint: "mount the ESP, and say with --esp where",
+    });
+  if (boot === join(sysroot, "boot"))
+    attempt(boot, sysroot, () => void new DirectoryVolume(sysroot).makeDirectory("boot"));
+  else if (!isDirectory(boot))
+    throw new ComposefsError("not-found", `there is no directory ${boot}`, {
+      path: boot,
+      hint: "mount the file system of /boot, and say with --boot where",
     });
   const made = await initRepository(repository, sysroot, options);
   attempt(repository, sysroot, () => chmodSync(repository, 0o700));
@@ -41,6 +48,10 @@ export async function createSysroot(
   volume.sync("");
   if (repository === join(sysroot, "composefs")) linkBootc(sysroot);
   return made;
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 async function initRepository(path: string, sysroot: string, options: CreateSysrootOptions): Promise<InitResult> {
