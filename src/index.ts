@@ -69,6 +69,8 @@ export type { Platform } from "./oci/platform.ts";
 export { formatPlatform, hostPlatform, parsePlatform } from "./oci/platform.ts";
 export type { PullOptions, PullResult, PullStats } from "./oci/pull.ts";
 export { pull, pullFrom } from "./oci/pull.ts";
+export type { PlatformPull, PullAllOptions } from "./oci/pull-all.ts";
+export { platformTag, pullAll } from "./oci/pull-all.ts";
 export type { ImageReference, Transport } from "./oci/reference.ts";
 export { parseReference } from "./oci/reference.ts";
 export type { RegistryOptions } from "./oci/registry/requests.ts";

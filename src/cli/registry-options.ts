@@ -27,14 +27,15 @@ export function registryOptions({ text }: Pick<Context, "text">): RegistryOption
   if (creds !== undefined && colon < 1) {
     throw new UsageError("option --creds takes USER:PASSWORD", "the password is everything behind the first colon");
   }
-  const verify = text("tls-verify") ?? "true";
-  if (verify !== "true" && verify !== "false") {
+  const verify = text("tls-verify");
+  if (verify !== undefined && verify !== "true" && verify !== "false") {
     throw new UsageError(`option --tls-verify takes true or false, not "${verify}"`);
   }
   return {
     authFile: text("authfile"),
     credentials:
       creds === undefined ? undefined : { username: creds.slice(0, colon), password: creds.slice(colon + 1) },
-    tlsVerify: verify === "true",
+    // Without the option the host's registries.conf decides.
+    tlsVerify: verify === undefined ? undefined : verify === "true",
   };
 }

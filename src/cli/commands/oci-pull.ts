@@ -1,7 +1,7 @@
 // `composefs oci pull REFERENCE [NAME]` (docs/spec/oci.md, section 8)
 
 import { writeFile } from "node:fs/promises";
-import type { PullResult } from "../../index.ts";
+import type { PlatformPull, PullResult } from "../../index.ts";
 import type { Command } from "../command.ts";
 import { UsageError } from "../failure.ts";
 import { jobsGiven, jobsOption } from "../jobs.ts";
@@ -34,6 +34,10 @@ export const ociPull: Command = {
       value: "OS/ARCH[/VARIANT]",
       description: "which image of an index; this machine's when left out",
     },
+    {
+      name: "all",
+      description: "every image of an index, each tagged NAME-OS-ARCH[-VARIANT]; this machine's gets NAME, too",
+    },
     jobsOption("layers imported"),
     ...REGISTRY_OPTIONS,
     { name: "digest-file", value: "FILE", description: "write the manifest digest into FILE", completes: "file" },
@@ -42,6 +46,10 @@ export const ociPull: Command = {
     { line: "oci pull oci:./image:v1", says: "into the default repository, tagged oci:./image:v1" },
     { line: "oci pull --repo /srv/images oci:./image:v1 os:v1", says: "into another one, tagged os:v1" },
     { line: "oci pull docker://h.example/project/os:v1 os:v1", says: "from a registry" },
+    {
+      line: "oci pull --all docker://h.example/project/os:v1 os:v1",
+      says: "os:v1-linux-amd64, os:v1-linux-arm64, and os:v1",
+    },
     { line: "oci pull --bootable oci:./image:v1 os:v1", says: "and its boot image: the last line is its digest" },
     {
       line: "oci pull --json --progress json oci:./image:v1",
@@ -60,26 +68,31 @@ export const ociPull: Command = {
     if (expectedDigest !== undefined && !bootable)
       throw new UsageError("--expected-digest needs --bootable", "the digest is that of a boot image");
     const registry = registryOptions(context);
+    const all = context.flag("all");
+    const digestFile = text("digest-file");
+    for (const other of ["platform", "expected-digest", "digest-file"])
+      if (all && text(other) !== undefined)
+        throw new UsageError(`--all and --${other} exclude each other`, `--${other} is about one image`);
     const { parsePlatform } = await import("../../oci/platform.ts");
     const { parseReference } = await import("../../oci/reference.ts");
     const { checkTag } = await import("../../oci/tag-name.ts");
-    const { pull } = await import("../../oci/pull.ts");
     // Wrong words must not make a repository.
     const parsed = parseReference(reference);
     checkTag(tag ?? reference);
     const wanted = platform === undefined ? undefined : parsePlatform(platform);
     await using repository = await context.openRepository({ write: true, create: true });
-    const boot = { bootable, expectedDigest };
-    const result = await pull(repository, parsed, {
-      tag,
-      platform: wanted,
-      jobs,
-      ...boot,
-      registry,
-      signal,
-      onProgress: progress,
-    });
-    const digestFile = text("digest-file");
+    const common = { tag, jobs, bootable, registry, signal, onProgress: progress };
+    if (all) {
+      const { pullAll } = await import("../../oci/pull-all.ts");
+      const { formatPlatform } = await import("../../oci/platform.ts");
+      const results = await pullAll(repository, parsed, common);
+      const name = ({ platform: one }: PlatformPull) => (one === undefined ? null : formatPlatform(one));
+      if (global.json) return out.json({ images: results.map((one) => ({ platform: name(one), ...asJson(one) })) });
+      const parts = results.map((one) => `platform ${name(one) ?? "-"}\n${asText(one)}${bootText(one, false)}`);
+      return out.write(parts.join("\n"));
+    }
+    const { pull } = await import("../../oci/pull.ts");
+    const result = await pull(repository, parsed, { ...common, platform: wanted, expectedDigest });
     if (digestFile !== undefined) await writeFile(digestFile, `${result.manifestDigest}\n`);
     if (global.json) await out.json(asJson(result));
     else await out.write(asText(result) + bootText(result, expectedDigest !== undefined));

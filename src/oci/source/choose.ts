@@ -53,6 +53,7 @@ export async function chooseManifest(
   await collect(search, index.manifests, undefined, 1);
   const wanted = options.platform ?? hostPlatform();
   const entries = await withPlatforms(search);
+  options.onOffer?.(platformsOf(entries));
   const choice = chooseCandidate(entries, wanted);
   if (choice.kind === "ambiguous") {
     throw new ComposefsError("invalid", `${where} holds several images: ${choice.names.join(", ")}`, {
@@ -63,6 +64,15 @@ export async function chooseManifest(
   const { descriptor } = choice.candidate;
   const bytes = await readDocument(source, descriptor, "the manifest", options.signal);
   return { bytes, digest: descriptor.digest, mediaType: descriptor.mediaType };
+}
+
+/** Each platform once. Attestations say `unknown/unknown`, artifacts nothing. */
+function platformsOf(entries: readonly Entry[]): Platform[] {
+  const known = new Map<string, Platform>();
+  for (const { platform } of entries)
+    if (platform !== undefined && platform.os !== "unknown" && platform.architecture !== "unknown")
+      known.set(formatPlatform(platform), platform);
+  return [...known.values()];
 }
 
 function nothingFound(where: string, wanted: Platform, available: string[], skipped: string[]): ComposefsError {

@@ -17,6 +17,8 @@ export interface ResolvedManifest {
 export interface ResolveOptions {
   /** Which platform to take from an index; the host's when left out. */
   platform?: Platform;
+  /** Told which platforms the index offers, before one of them is chosen; not called where there is no index. */
+  onOffer?: (platforms: readonly Platform[]) => void;
   signal?: AbortSignal;
 }
 
