@@ -18,6 +18,12 @@ export type PeerName =
   | "fsck.erofs"
   | "dump.erofs"
   | "mkfs.ext4"
+  | "e2fsck"
+  | "debugfs"
+  | "dumpe2fs"
+  | "resize2fs"
+  | "fsck.vfat"
+  | "mcopy"
   | "mkfs.xfs"
   | "mkfs.btrfs"
   | "mmdebstrap"
@@ -43,6 +49,12 @@ const REMEDIES: Record<PeerName, string> = {
   "fsck.erofs": "apt-get install erofs-utils",
   "dump.erofs": "apt-get install erofs-utils",
   "mkfs.ext4": "apt-get install e2fsprogs",
+  e2fsck: "apt-get install e2fsprogs",
+  debugfs: "apt-get install e2fsprogs",
+  dumpe2fs: "apt-get install e2fsprogs",
+  resize2fs: "apt-get install e2fsprogs",
+  "fsck.vfat": "apt-get install dosfstools",
+  mcopy: "apt-get install mtools",
   "mkfs.xfs": "apt-get install xfsprogs",
   "mkfs.btrfs": "apt-get install btrfs-progs",
   mmdebstrap: "apt-get install mmdebstrap",

@@ -107,7 +107,7 @@ export async function createDiskImage(
   const texts = [join(rootPath, "boot"), ...(esp === undefined ? [] : [esp])].flatMap(readBootTexts);
   checkBootTexts(texts, seal);
   const images = bootedImages(texts);
-  warnOfImages(images, rootPath, options.onProgress);
+  warnOfImages(images, rootPath, options);
   const identity = chooseIdentity(texts, images, options);
 
   const tree = await readSourceTree(rootPath, {
@@ -179,8 +179,10 @@ async function lockDeployments(
   return { [Symbol.dispose]: () => closeSync(fd) };
 }
 
-function warnOfImages(images: readonly string[], rootPath: string, onProgress: ProgressListener | undefined): void {
-  if (images.length === 0) onProgress?.({ type: "warning", message: "no boot entry names an image of the disk" });
+function warnOfImages(images: readonly string[], rootPath: string, { esp, onProgress }: DiskImageOptions): void {
+  // A file system alone may have its entries in an ESP that is made elsewhere.
+  if (images.length === 0 && esp !== undefined)
+    onProgress?.({ type: "warning", message: "no boot entry names an image of the disk" });
   for (const id of images)
     if (!existsSync(join(rootPath, "composefs/images", id)))
       onProgress?.({
