@@ -114,6 +114,11 @@ export async function openSysroot(context: Context): Promise<OpenSysroot> {
   const { locateSysroot } = await import("../deploy/location.ts");
   const { OpenSysroot } = await import("../deploy/open-sysroot.ts");
   const location = locateSysroot(sysrootPaths(context));
-  const { signal, progress } = context;
-  return OpenSysroot.open(location, { signal, lock: context.lock(location.sysroot), onProgress: progress });
+  const { signal, progress, flag } = context;
+  return OpenSysroot.open(location, {
+    signal,
+    lock: context.lock(location.sysroot),
+    onProgress: progress,
+    migrate: !flag("dry-run") && !flag("check"),
+  });
 }

@@ -3,7 +3,6 @@
 
 import { removeDurably } from "../boot/change/durable.ts";
 import { ComposefsError } from "../error.ts";
-import { migratePrefix } from "./migrate-prefix.ts";
 import { activateMenu, dropStaging, stageMenu } from "./menu-files.ts";
 import type { OpenSysroot } from "./open-sysroot.ts";
 import { planRollback, type RollbackPlan } from "./rollback.ts";
@@ -25,7 +24,6 @@ import { STAGED_FILE } from "./staged-marker.ts";
 export async function rollBack(sysroot: OpenSysroot, to?: string): Promise<RollbackPlan> {
   const { location, boot, run, signal } = sysroot;
   checkRollbackTarget(location.bootedId, to);
-  await migratePrefix(sysroot);
   const plan = planRollback(await sysroot.readState(), to);
   if (plan.dropStaged) {
     if (run) removeDurably(run, STAGED_FILE);

@@ -20,7 +20,6 @@ import type { SysrootLocation } from "./location.ts";
 import { readMenu } from "./menu.ts";
 import { dropStaging } from "./menu-files.ts";
 import { migrateFormats } from "./migrate-formats.ts";
-import { migratePrefix } from "./migrate-prefix.ts";
 import { type OpenSysroot, STATE_DIRECTORY } from "./open-sysroot.ts";
 import { removeEntries } from "./remove-entries.ts";
 import { removeTrees } from "./remove-tree.ts";
@@ -74,7 +73,6 @@ interface Prepared {
  */
 export async function deployGc(sysroot: OpenSysroot, options: GcOptions = {}): Promise<DeployGcResult> {
   const { location, repository, signal } = sysroot;
-  await migratePrefix(sysroot);
   const migrated = options.pruneRepository === false ? [] : await migrateFormats(sysroot, sysroot);
   const prepared = await prepare(location, repository, options, signal);
   await carryOut(sysroot, prepared);

@@ -4,7 +4,6 @@
 import { removeDurably } from "../boot/change/durable.ts";
 import { type DeployGcResult, deployGc } from "./collect.ts";
 import { type DeletePlan, planDelete } from "./delete.ts";
-import { migratePrefix } from "./migrate-prefix.ts";
 import { readMenu } from "./menu.ts";
 import { dropStaging } from "./menu-files.ts";
 import type { OpenSysroot } from "./open-sysroot.ts";
@@ -37,7 +36,6 @@ export async function deleteDeployment(
   { force = false }: DeleteOptions = {},
 ): Promise<DeleteResult> {
   const { location, boot, run } = sysroot;
-  await migratePrefix(sysroot);
   let state = await sysroot.readState();
   const plan = planDelete(state, id, force);
   let { removeActiveEntries } = plan;

@@ -11,6 +11,7 @@ import type { ProgressListener } from "../progress.ts";
 import { Repository } from "../repository/repository.ts";
 import { type LockWait, syscalls } from "../runtime/syscalls.ts";
 import type { SysrootLocation } from "./location.ts";
+import { migratePrefix } from "./migrate-prefix.ts";
 import { STAGED_FILE } from "./staged-marker.ts";
 import type { SysrootState } from "./state.ts";
 import { readState } from "./sysroot.ts";
@@ -27,6 +28,8 @@ export interface OpenSysrootOptions {
   /** How to wait for other users of the sysroot and of its repository; for the sysroot at most a minute when no time is given. */
   readonly lock?: LockWait | undefined;
   readonly onProgress?: ProgressListener | undefined;
+  /** Give the kernels of old installations their prefix first, see `migratePrefix`; true when left out. False for a dry run. */
+  readonly migrate?: boolean | undefined;
 }
 
 /** A sysroot that is open for changes. Two processes never have the same one open. */
@@ -78,7 +81,14 @@ export class OpenSysroot implements AsyncDisposable {
         ...(signal && { signal }),
         ...(lock && { lock }),
       });
-      return new OpenSysroot(location, repository, lockFd, options);
+      const sysroot = new OpenSysroot(location, repository, lockFd, options);
+      try {
+        if (options.migrate ?? true) await migratePrefix(sysroot);
+        return sysroot;
+      } catch (error) {
+        await repository.close();
+        throw error;
+      }
     } catch (error) {
       closeSync(lockFd);
       throw error;

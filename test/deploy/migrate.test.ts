@@ -98,7 +98,7 @@ describe("prefix", () => {
   }
 
   async function migrate(paths: SysrootPaths): Promise<string[]> {
-    await using sysroot = await OpenSysroot.open(locateSysroot(paths));
+    await using sysroot = await OpenSysroot.open(locateSysroot(paths), { migrate: false });
     return await migratePrefix(sysroot);
   }
 
@@ -190,7 +190,7 @@ describe("prefix", () => {
     expect(readdirSync(join(relative.sysroot, "boot"))).toContain(one);
   });
 
-  test("a run that was cut is finished, and the collection does all of it", async () => {
+  test("a run that was cut is finished by every command that changes something", async () => {
     const paths = await old({ bootloader: "grub", boot: { entries: [["b.conf", kernel(`/boot/${one}`, one, "2")]] } });
     const boot = join(paths.sysroot, "boot");
     for (const file of ["vmlinuz", "initrd"]) write(join(boot, one, file), file);
