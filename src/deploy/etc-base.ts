@@ -88,7 +88,10 @@ export async function applyEtcMerge(
 
 function etcOf(tree: Directory): Directory {
   const empty = { mode: 0o755, uid: 0, gid: 0, mtimeSec: 0n, mtimeNsec: 0, xattrs: NO_XATTRS };
-  return rootDirectory(tree, "etc") ?? new TreeDirectory(empty);
+  const etc = rootDirectory(tree, "etc") ?? new TreeDirectory(empty);
+  // It was removed when `/etc` was filled, and nobody's change.
+  etc.entries.delete(".updated");
+  return etc;
 }
 
 function checkConflicts({ conflicts, result }: EtcMerge, etc: string, id: string): void {

@@ -27,10 +27,10 @@ export interface HostImageParts {
   readonly bootless?: boolean;
 }
 
-const DIRECTORIES = [
-  ...["usr", "usr/lib", "usr/lib/modules", "usr/lib/modules/6.1", "usr/lib/bootc", "usr/lib/bootc/kargs.d"],
-  ...["boot", "boot/EFI", "boot/EFI/Linux", "sysroot", "etc", "run", "var", "var/lib"],
-];
+const DIRECTORIES =
+  "usr usr/lib usr/lib/modules usr/lib/modules/6.1 usr/lib/bootc usr/lib/bootc/kargs.d boot boot/EFI boot/EFI/Linux sysroot etc run var var/lib".split(
+    " ",
+  );
 
 /** Writes a layout of such an image; resolves to the digest of its manifest. */
 export function hostLayout(folder: string, parts: HostImageParts): string {
