@@ -117,13 +117,21 @@ export async function updateGiven(context: Context): Promise<UpdateOptions> {
   };
 }
 
-/** Tells what an update did: lines of text, key then value in column 10, or JSON. */
-export async function printUpdate({ global, out, note }: Context, result: UpdateResult): Promise<void> {
+/**
+ * Tells what an update did: lines of text, key then value in column 10, or JSON.
+ *
+ * @param more further members of the JSON
+ */
+export async function printUpdate(
+  { global, out, note }: Context,
+  result: UpdateResult,
+  more: Readonly<Record<string, unknown>> = {},
+): Promise<void> {
   for (const warning of result.warnings) note(`warning: ${warning}`);
   const { originReference } = await import("../deploy/image-reference.ts");
   const reference = result.reference && originReference(result.reference);
-  if (global.json) return out.json(updateJson(result, reference));
-  const { decision, id, manifest, base, staged, finalized } = result;
+  if (global.json) return out.json({ ...updateJson(result, reference), ...more });
+  const { decision, id, manifest, base, staged, planned, finalized } = result;
   const reason = "reason" in decision ? ` (${decision.reason})` : "";
   await out.write(
     lines([
@@ -133,30 +141,31 @@ export async function printUpdate({ global, out, note }: Context, result: Update
       ["id", id],
       ["base", base],
       ["kernel", staged && (staged.sharesKernel ? "shared with another deployment" : "installed")],
-      ...mergeLines(finalized?.merge ?? staged?.merge),
+      ...mergeLines(finalized?.merge ?? staged?.merge ?? planned),
       [
         "default",
         finalized?.result === "finalized" ? "yes" : staged && "after deploy finalize, or when the machine goes down",
       ],
     ]),
   );
-  note(adviceFor(result));
+  const advice = adviceFor(result);
+  if (advice !== undefined) note(advice);
 }
 
-function adviceFor({ decision }: UpdateResult): string {
-  if (decision.action !== "none") return "";
+function adviceFor({ decision }: UpdateResult): string | undefined {
+  if (decision.action !== "none") return undefined;
   switch (decision.reason) {
     case "matches-rollback":
       return "the image is that of the rollback deployment: `composefs deploy rollback` makes it the default";
     case "matches-other":
       return "the image is that of another deployment: `composefs deploy rollback --to` makes it the default, `composefs deploy delete` lets it be installed anew";
     default:
-      return "";
+      return undefined;
   }
 }
 
 function updateJson(result: UpdateResult, reference: string | undefined): object {
-  const { decision, dryRun, manifest, id, base, staged, finalized, collected, warnings } = result;
+  const { decision, dryRun, manifest, id, base, staged, planned, finalized, collected, warnings } = result;
   return {
     action: decision.action,
     reason: "reason" in decision ? decision.reason : null,
@@ -167,6 +176,7 @@ function updateJson(result: UpdateResult, reference: string | undefined): object
     id: id ?? null,
     base: base ?? null,
     staged: staged ? stagedJson(staged) : null,
+    planned: planned ? { etc: mergeJson(planned) } : null,
     finalized: finalized ? finalizedJson(finalized) : null,
     collected: collected
       ? {

@@ -13,7 +13,6 @@ import {
   describeDeployment,
 } from "../boot/install/deployment.ts";
 import { findComposefsArgument } from "../boot/kargs/composefs-argument.ts";
-import { readImageKargs } from "../boot/kargs/image-kargs.ts";
 import { PeFile } from "../boot/pe/read.ts";
 import { openImageFile } from "../boot/repository-files.ts";
 import type { BootResource } from "../boot/resource.ts";
@@ -30,6 +29,7 @@ import { makeBootImages, type StoredBoot } from "../oci/stored-boot.ts";
 import { openImage, requireContainer } from "../oci/stored-image.ts";
 import { storedTree } from "../repository/stored-tree.ts";
 import type { Directory } from "../tree/node.ts";
+import { kargsOf } from "./base-image.ts";
 import { freeSpace } from "./free-space.ts";
 import { ownedTag } from "./gc.ts";
 import { type HostImage, originReference, pullReference } from "./image-reference.ts";
@@ -247,45 +247,4 @@ async function kernelOsRelease(
   const kernel = resources.find((one) => one.kind === "vmlinuz");
   if (kernel?.osRelease === undefined) return undefined;
   return OsRelease.parse(await readText(kernel.osRelease, repositoryBodies(repository), OS_RELEASE_LIMIT));
-}
-
-/**
- * The kernel arguments that a boot image brings.
- *
- * @param architecture as the config of the image has it
- * @param what the image, for messages
- * @throws ComposefsError with the reason `E_KARGS_FILE`
- */
-export async function kargsOf(
-  { repository }: OpenSysroot,
-  tree: Directory,
-  architecture: string,
-  what: string,
-): Promise<string> {
-  try {
-    return await readImageKargs(tree, repositoryBodies(repository), architecture);
-  } catch (error) {
-    if (!(error instanceof ComposefsError)) throw error;
-    throw new ComposefsError(error.code, `the image ${what}: ${error.message}`, {
-      cause: error,
-      reason: "E_KARGS_FILE",
-      ...(error.path === undefined ? {} : { path: error.path }),
-      ...(error.line === undefined ? {} : { line: error.line }),
-      ...(error.hint === undefined ? {} : { hint: error.hint }),
-    });
-  }
-}
-
-/** The boot image of a deployment that is there. @throws ComposefsError `not-found` or `corrupt` */
-export function openBaseTree({ repository }: OpenSysroot, id: string): Directory {
-  try {
-    return storedTree(repository, id);
-  } catch (error) {
-    if (!(error instanceof ComposefsError)) throw error;
-    throw new ComposefsError(error.code, `the image of the deployment ${id} cannot be read: ${error.message}`, {
-      cause: error,
-      digest: id,
-      hint: "inherit from another deployment with --base, or from none with --base none",
-    });
-  }
 }

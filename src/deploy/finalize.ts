@@ -4,7 +4,7 @@
 import { join } from "node:path";
 import { ComposefsError } from "../error.ts";
 import { deployGc } from "./collect.ts";
-import { openBaseTree } from "./deployment-image.ts";
+import { openBaseTree } from "./base-image.ts";
 import { type Deployments, readDeployments } from "./deployments.ts";
 import { applyEtcMerge, type EtcOptions } from "./etc-base.ts";
 import type { EtcMerge } from "./etc-merge.ts";

@@ -3,7 +3,7 @@
 
 import { ComposefsError } from "../error.ts";
 import type { Directory } from "../tree/node.ts";
-import { kargsOf, openBaseTree } from "./deployment-image.ts";
+import { kargsOf, openBaseTree } from "./base-image.ts";
 import { type Deployments, firstOfEach } from "./deployments.ts";
 import type { MenuEntry } from "./menu-entry.ts";
 import type { OpenSysroot } from "./open-sysroot.ts";

@@ -4,6 +4,7 @@
 import { ComposefsError } from "../error.ts";
 import type { Digest } from "../oci/digest.ts";
 import { findTag, tagImage, untagImage } from "../oci/tags.ts";
+import { openBaseTree } from "./base-image.ts";
 import { deployGc, type DeployGcResult } from "./collect.ts";
 import {
   type DeploymentImage,
@@ -12,6 +13,8 @@ import {
   pullDeploymentImage,
 } from "./deployment-image.ts";
 import { readDeployments } from "./deployments.ts";
+import { tryEtcMerge } from "./etc-base.ts";
+import type { EtcMerge } from "./etc-merge.ts";
 import { finalizeDeployment, type FinalizedDeployment } from "./finalize.ts";
 import { startFinalizeService } from "./finalize-service.ts";
 import { ownedTag } from "./gc.ts";
@@ -53,6 +56,8 @@ export interface UpdateResult {
   /** The deployment that is inherited from. */
   readonly base: string | undefined;
   readonly staged: StagedDeployment | undefined;
+  /** The merge of `/etc` as it would be now, where the image is stored already; only with `dryRun`. */
+  readonly planned: EtcMerge | undefined;
   /** Offline. */
   readonly finalized: FinalizedDeployment | undefined;
   /** The collection that follows. */
@@ -106,12 +111,17 @@ export async function runUpdate(
     id,
     base: base?.verity,
     staged: undefined,
+    planned: undefined,
     finalized: undefined,
     collected: undefined,
     hasStaged: deployments.staged !== undefined && deployments.marker?.locked === false,
     warnings: [],
   };
-  if (options.dryRun) return result;
+  if (options.dryRun) {
+    if (first.action !== "stage" || id === undefined || base === undefined) return result;
+    const [from, to] = [base.verity, id].map((one) => ({ id: one, tree: openBaseTree(sysroot, one) }));
+    return { ...result, planned: from && to && (await tryEtcMerge(sysroot, from, to, options)) };
+  }
   if (first.action === "unlock") return { ...result, ...(await unlock(sysroot, state)) };
   if (first.action === "refresh-origin") {
     await tagImage(sysroot.repository, manifest, ownedTag(manifest));

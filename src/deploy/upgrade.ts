@@ -23,7 +23,7 @@ export interface UpgradeDeploymentOptions extends UpdateOptions, UpgradeDecision
 
 /** What an upgrade did, or would do. */
 export interface UpgradeResult extends UpdateResult {
-  /** With `check`: how the layers differ from those of the booted deployment, or of the base. */
+  /** With `check` or `dryRun`: how the layers differ from those of the booted deployment, or of the base. */
   readonly layers: LayerDifference | undefined;
 }
 
@@ -57,15 +57,18 @@ export async function upgradeDeployment(
     decideUpgrade(state, found, options);
   const decision = decide({ manifest: target.digest, id });
   const subject = { state, reference, manifest: target.digest, decide };
-  if (!check) return { ...(await runUpdate(sysroot, subject, decision, id, options)), layers: undefined };
   const base = baseDeployment(state, options);
+  const layers = layerDifference(base?.documents?.manifest, target.manifest);
+  if (!check) {
+    const result = await runUpdate(sysroot, subject, decision, id, options);
+    return { ...result, layers: dryRun ? layers : undefined };
+  }
   if (base && target.configBytes && !dryRun) {
     const documents = { manifest: text(target.bytes), config: text(target.configBytes) };
     const path = `${statePath(base.id)}/${base.id}.update`;
     const file = writeCachedUpdate(reference, target.digest, documents);
     await writeDurably(sysroot.root, path, [Buffer.from(file)], sysroot.signal);
   }
-  const layers = layerDifference(base?.documents?.manifest, target.manifest);
   return { ...NOTHING, decision, dryRun, reference, manifest: target.digest, id, base: base?.id, layers };
 }
 
@@ -75,6 +78,7 @@ const NOTHING = {
   id: undefined,
   base: undefined,
   staged: undefined,
+  planned: undefined,
   finalized: undefined,
   collected: undefined,
   hasStaged: false,

@@ -13,6 +13,7 @@ import { type InstallOptions, installDeployment } from "../../src/deploy/install
 import { locateSysroot, type SysrootPaths } from "../../src/deploy/location.ts";
 import { OpenSysroot } from "../../src/deploy/open-sysroot.ts";
 import { switchDeployment } from "../../src/deploy/switch.ts";
+import { pull } from "../../src/oci/pull.ts";
 import { upgradeDeployment } from "../../src/deploy/upgrade.ts";
 import { type HostImageParts, hostLayout, sealedHostLayout } from "./host-images.ts";
 
@@ -310,6 +311,18 @@ test("a dry run writes nothing", async () => {
   await install();
   layout({ version: "2" });
   const before = bootable();
-  expect(await upgrade({ dryRun: true })).toMatchObject({ dryRun: true, decision: { action: "pull" } });
+  expect(await upgrade({ dryRun: true })).toMatchObject({
+    dryRun: true,
+    decision: { action: "pull" },
+    layers: { added: { layers: 1 } },
+  });
+  expect(bootable()).toEqual(before);
+  // Of an image that is stored already everything is known.
+  await opened(({ repository }) => pull(repository, `oci:${join(root, "image")}`, { tag: "stored", bootable: true }));
+  expect(await upgrade({ dryRun: true })).toMatchObject({
+    decision: { action: "stage" },
+    id: expect.stringMatching(/^[0-9a-f]{128}$/),
+    planned: { added: [], modified: [] },
+  });
   expect(bootable()).toEqual(before);
 });

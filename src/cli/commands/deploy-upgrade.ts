@@ -50,10 +50,8 @@ export const deployUpgrade: Command = {
       return await upgradeDeployment(sysroot, options);
     })();
     const { layers } = result;
-    if (layers && global.json)
-      return out.json({ ...asJson(layers), action: result.decision.action, manifest: result.manifest });
-    await printUpdate(context, result);
-    if (layers) await out.write(asText(layers));
+    await printUpdate(context, result, { layers: layers ?? null });
+    if (layers && !global.json) await out.write(asText(layers));
     await applyUpdate(context, result);
   },
 };
@@ -65,8 +63,4 @@ function asText({ total, removed, added }: LayerDifference): string {
     ["removed", sum(removed)],
     ["added", sum(added)],
   ]);
-}
-
-function asJson({ total, removed, added }: LayerDifference): object {
-  return { layers: { total, removed, added } };
 }
