@@ -56,6 +56,8 @@ export type { ImageInspection } from "./oci/inspect.ts";
 export { imageConfig, imageManifest, inspectImage } from "./oci/inspect.ts";
 export type { LayerInfo } from "./oci/layer-info.ts";
 export { layerDump, layerInfo, layerTar } from "./oci/layer-info.ts";
+export type { Share } from "./oci/layer/split.ts";
+export type { LocalFetch } from "./oci/layer/zero-copy.ts";
 export type { ListedImage } from "./oci/list.ts";
 export { listImages } from "./oci/list.ts";
 export type { PrepareBootOptions, PreparedBoot } from "./oci/prepare-boot.ts";
@@ -74,8 +76,16 @@ export { platformTag, pullAll } from "./oci/pull-all.ts";
 export type { ImageReference, Transport } from "./oci/reference.ts";
 export { parseReference } from "./oci/reference.ts";
 export type { RegistryOptions } from "./oci/registry/requests.ts";
+export type { StoreSelection } from "./oci/source/containers-storage/discover.ts";
 export { openSource } from "./oci/source/open.ts";
-export type { ImageSource, ResolvedManifest, ResolveOptions } from "./oci/source/source.ts";
+export type {
+  ContentCheck,
+  FileContent,
+  ImageSource,
+  ResolvedManifest,
+  ResolveOptions,
+  UnpackedLayer,
+} from "./oci/source/source.ts";
 export type { MakeBootOptions, StoredBoot } from "./oci/stored-boot.ts";
 export { dropBootImages, makeBootImages } from "./oci/stored-boot.ts";
 export { checkTag, decodeTag, encodeTag } from "./oci/tag-name.ts";

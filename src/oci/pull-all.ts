@@ -43,10 +43,10 @@ export async function pullAll(
   options: PullAllOptions = {},
 ): Promise<PlatformPull[]> {
   const name = typeof reference === "string" ? reference : reference.text;
-  const { tag = name, signal, onProgress, registry } = options;
+  const { tag = name, signal, onProgress, registry, storage } = options;
   repository.checkWritable();
   checkTag(tag);
-  await using source = await openSource(reference, { onProgress, signal, registry });
+  await using source = await openSource(reference, { onProgress, signal, registry, storage });
   const platforms = await offeredPlatforms(source, signal);
   if (platforms === undefined)
     return [{ ...(await pullFrom(repository, source, { ...options, tag, name })), platform: undefined }];

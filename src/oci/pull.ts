@@ -18,9 +18,11 @@ import { parseImageConfig } from "./config.ts";
 import type { Compression } from "./decompress.ts";
 import { verifyDigest, type Digest } from "./digest.ts";
 import { convertDockerManifest, isDockerManifest } from "./docker-schema2.ts";
-import { importLayer } from "./layer/import.ts";
-import type { EntryBudget } from "./layer/split.ts";
+import { type ImportedLayer, importLayer } from "./layer/import.ts";
+import { importUnpackedLayer } from "./layer/import-unpacked.ts";
+import type { EntryBudget, Share } from "./layer/split.ts";
 import { ObjectPool } from "./layer/object-pool.ts";
+import { type LocalFetch, ZeroCopy } from "./layer/zero-copy.ts";
 import {
   checkVerifiable,
   isContainerManifest,
@@ -33,6 +35,7 @@ import type { Platform } from "./platform.ts";
 import { aboutImage, withoutBootImage } from "./pull-errors.ts";
 import type { ImageReference } from "./reference.ts";
 import type { RegistryOptions } from "./registry/requests.ts";
+import type { StoreSelection } from "./source/containers-storage/discover.ts";
 import { readDocument } from "./source/document.ts";
 import { openSource } from "./source/open.ts";
 import type { ImageSource } from "./source/source.ts";
@@ -58,6 +61,13 @@ export interface PullOptions {
   expectedDigest?: ObjectId | undefined;
   /** How to reach a registry, for references that name one. */
   registry?: RegistryOptions | undefined;
+  /** Which container store to search, for references that begin with `containers-storage:`; found by its configuration when left out. */
+  storage?: StoreSelection | undefined;
+  /**
+   * Whether contents may be shared with a source that has them as files, a container store: `auto` when left out. With `zerocopy` every
+   * other source is refused.
+   */
+  localFetch?: LocalFetch | undefined;
   /** Called when it is known how many bytes, compressed, the layers have that are not there; what it throws ends the pull. */
   beforeImport?: ((missingBytes: number) => void) | undefined;
   signal?: AbortSignal | undefined;
@@ -74,6 +84,10 @@ export interface PullStats {
   storedBytes: number;
   /** Bytes kept inline in the layers' streams. */
   inlineBytes: number;
+  /** Those of the objects written that share their blocks with files of the source. */
+  reflinked: Share;
+  /** Those that are files of the source under another name. */
+  hardlinked: Share;
   /** Layers imported. */
   importedLayers: number;
   /** Layers that were there already. */
@@ -121,8 +135,8 @@ export async function pull(
   repository.checkWritable();
   if (typeof tag === "string") checkTag(tag);
   bootRequest(repository, options);
-  const { onProgress, signal, registry } = options;
-  await using source = await openSource(reference, { onProgress, signal, registry });
+  const { onProgress, signal, registry, storage } = options;
+  await using source = await openSource(reference, { onProgress, signal, registry, storage });
   // Awaited here: the source must stay open until the pull is done.
   return await pullFrom(repository, source, { ...options, tag, name });
 }
@@ -141,11 +155,12 @@ export async function pullFrom(
   checkOptions(options);
   const boot = bootRequest(repository, options);
   repository.checkWritable();
+  if (options.localFetch === "zerocopy" && source.unpackedLayer === undefined) throw mustBeCopied(source);
   const resolved = await resolveImage(source, options);
   const tag = typeof options.tag === "string" ? options.tag : options.tag(resolved.digest);
   const tagFile = checkTag(tag);
   const config = await readConfig(repository, source, resolved, options);
-  const plan = planLayers(resolved, config.bytes);
+  const plan = planLayers(resolved, config.bytes, source.unpackedLayer !== undefined);
   const { layers, stats } = await importLayers(repository, source, plan, config.refs, options);
   const parts: ImageParts = {
     manifestDigest: resolved.digest,
@@ -175,6 +190,17 @@ export async function pullFrom(
     bootImages: committed.bootImages,
     stats,
   };
+}
+
+function mustBeCopied({ transport }: ImageSource): ComposefsError {
+  return new ComposefsError(
+    "unsupported",
+    `the layers of ${transport} are archives: their files can only be copied out`,
+    {
+      reason: "E_ZERO_COPY",
+      hint: "pull from containers-storage:, or leave zerocopy out",
+    },
+  );
 }
 
 function checkOptions({ jobs, formats }: PullOptions): void {
@@ -263,7 +289,11 @@ interface PlannedLayer {
 }
 
 /** Pairs blobs with the names of their streams, and checks what can be checked before anything is fetched. */
-function planLayers({ manifest, digest, isContainer }: ResolvedImage, configBytes: Uint8Array): PlannedLayer[] {
+function planLayers(
+  { manifest, digest, isContainer }: ResolvedImage,
+  configBytes: Uint8Array,
+  isUnpacked: boolean,
+): PlannedLayer[] {
   const { layers } = manifest;
   if (!isContainer) {
     return layers.map((blob, i) => {
@@ -283,7 +313,8 @@ function planLayers({ manifest, digest, isContainer }: ResolvedImage, configByte
     const diffId = diffIds[i] as Digest;
     const name = layerName(i, layers.length, diffId);
     checkVerifiable({ ...blob, digest: diffId }, name);
-    if (!isTarLayer(blob.mediaType)) {
+    // What the blob was does not matter where only its archive is kept.
+    if (!isUnpacked && !isTarLayer(blob.mediaType)) {
       throw new ComposefsError("unsupported", `${name} has the media type ${JSON.stringify(blob.mediaType)}`, {
         digest: blob.digest,
         hint: "layers of container images must be tar archives; is this an artifact with a wrong config type?",
@@ -308,6 +339,8 @@ async function importLayers(
     presentObjects: 0,
     storedBytes: 0,
     inlineBytes: 0,
+    reflinked: { objects: 0, bytes: 0 },
+    hardlinked: { objects: 0, bytes: 0 },
     importedLayers: 0,
     skippedLayers: 0,
   };
@@ -331,7 +364,8 @@ async function importLayers(
   await using pool = new ObjectPool(repository.store.options);
   pool.expect(missing.reduce((sum, { blob }) => sum + blob.size, 0));
   const keepEntries = { left: KEPT_ENTRIES };
-  const context: LayerImport = { repository, source, pool, keepEntries, stats };
+  const zeroCopy = new ZeroCopy(repository.store, options.localFetch ?? "auto", options.onProgress);
+  const context: LayerImport = { repository, source, pool, zeroCopy, keepEntries, stats };
   await runBounded(missing, jobs, options.signal, async (layer, signal) => {
     stored.set(layer.digest, await importOne(context, layer, signal, options.onProgress));
     stats.importedLayers++;
@@ -343,16 +377,21 @@ interface LayerImport {
   readonly repository: Repository;
   readonly source: ImageSource;
   readonly pool: ObjectPool;
+  readonly zeroCopy: ZeroCopy;
   readonly keepEntries: EntryBudget;
   readonly stats: PullStats;
 }
 
 async function importOne(
-  { repository, source, pool, keepEntries, stats }: LayerImport,
+  context: LayerImport,
   layer: PlannedLayer,
   signal: AbortSignal,
   onProgress: ProgressListener | undefined,
 ): Promise<StoredLayer> {
+  if (layer.kind === "container" && context.source.unpackedLayer !== undefined) {
+    return importUnpacked(context, layer, signal, onProgress);
+  }
+  const { repository, source, pool, keepEntries, stats } = context;
   const { digest, blob, kind, name } = layer;
   onProgress?.({ type: "start", id: digest, kind: "layer", label: digest, total: blob.size });
   const advance = (done: number) => onProgress?.({ type: "advance", id: digest, done, total: blob.size });
@@ -379,15 +418,48 @@ async function importOne(
         });
       },
     });
-    stats.newObjects += imported.stats.newObjects;
-    stats.presentObjects += imported.stats.presentObjects;
-    stats.storedBytes += imported.stats.storedBytes;
-    stats.inlineBytes += imported.stats.inlineBytes;
-    const { streamId: id, entries } = imported;
-    stored = entries === undefined ? { digest, id } : { digest, id, entries };
+    stored = counted(stats, imported, digest);
   }
   onProgress?.({ type: "done", id: digest });
   return stored;
+}
+
+/** A layer whose files lie in the source. It is tried again when another program changed it meanwhile. */
+async function importUnpacked(
+  { repository, source, pool, zeroCopy, keepEntries, stats }: LayerImport,
+  { digest, name }: PlannedLayer,
+  signal: AbortSignal,
+  onProgress: ProgressListener | undefined,
+): Promise<StoredLayer> {
+  let gone: unknown;
+  for (;;) {
+    try {
+      const layer = await (source as Required<ImageSource>).unpackedLayer(digest, { signal });
+      const total = layer.size === undefined ? {} : { total: layer.size };
+      onProgress?.({ type: "start", id: digest, kind: "layer", label: digest, ...total });
+      const advance = (done: number) => onProgress?.({ type: "advance", id: digest, done, ...total });
+      const options = { name, diffId: digest, pool, zeroCopy, keepEntries, signal, onProgress: advance };
+      const stored = counted(stats, await importUnpackedLayer(repository, layer, options), digest);
+      onProgress?.({ type: "done", id: digest });
+      return stored;
+    } catch (error) {
+      if (gone !== undefined && error instanceof ComposefsError && error.code === "not-found") throw gone;
+      if (gone !== undefined || !(error instanceof ComposefsError) || error.reason !== "vanished") throw error;
+      gone = error;
+    }
+  }
+}
+
+function counted(stats: PullStats, { stats: own, streamId: id, entries }: ImportedLayer, digest: Digest): StoredLayer {
+  stats.newObjects += own.newObjects;
+  stats.presentObjects += own.presentObjects;
+  stats.storedBytes += own.storedBytes;
+  stats.inlineBytes += own.inlineBytes;
+  for (const method of ["reflinked", "hardlinked"] as const) {
+    stats[method].objects += own[method].objects;
+    stats[method].bytes += own[method].bytes;
+  }
+  return entries === undefined ? { digest, id } : { digest, id, entries };
 }
 
 /** What a media type says about compression; the bytes decide. */

@@ -28,7 +28,7 @@ export type ImageReference =
     };
 
 const TRANSPORTS =
-  "oci:DIR[:TAG], oci-archive:FILE[:TAG], docker://NAME[:TAG], dir:DIR, docker-archive:FILE[:NAME:TAG], docker-daemon:NAME[:TAG]";
+  "oci:DIR[:TAG], oci-archive:FILE[:TAG], docker://NAME[:TAG], dir:DIR, docker-archive:FILE[:NAME:TAG], docker-daemon:NAME[:TAG], containers-storage:NAME";
 
 /** Every transport that {@link parseReference} knows. */
 export type Transport = ImageReference["transport"];

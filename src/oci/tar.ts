@@ -174,6 +174,11 @@ export class TarReader {
     this.#base += length;
   }
 
+  /** Whether the content of a large file of that size comes next, whole. */
+  expects(size: number): boolean {
+    return this.#state === CONTENT && this.#left === size && this.#entry?.size === size;
+  }
+
   /**
    * Takes the whole content of a large file as a reference, when reading back a splitstream.
    *

@@ -2,12 +2,13 @@
 // built from plain data, so that a worker thread can have its own; it takes no locks, whoever uses it holds the shared one.
 
 import { closeSync, constants, fstatSync, linkSync, lstatSync, mkdirSync, openSync } from "node:fs";
-import { readSync, renameSync, statfsSync, unlinkSync, writeSync } from "node:fs";
+import { readSync, renameSync, statfsSync, statSync, unlinkSync, writeSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { type Algorithm, isObjectId, type ObjectId, objectPath } from "../bytes/algorithm.ts";
 import { FsverityHasher, fsverityDigest, fsverityFile } from "../core/fsverity.ts";
 import { ComposefsError, systemError } from "../error.ts";
 import { syscalls } from "../runtime/syscalls.ts";
+import { type AdoptableFile, type AdoptMethod, hashTold, linkObstacle } from "./adopt-file.ts";
 import { copyHashing } from "./copy-hashing.ts";
 import { isDamaged, openObject, type StoredObject } from "./object-read.ts";
 import { enableVerity, type VerityState } from "./object-verity.ts";
@@ -204,6 +205,33 @@ export class ObjectStore {
     return { id, size, created };
   }
 
+  /**
+   * Makes an object of a file that someone else owns, without copying it.
+   *
+   * @returns why that cannot be done, in words that follow "because"; then nothing has been read or changed
+   */
+  adoptSync(file: AdoptableFile, method: AdoptMethod): SinkResult | string {
+    const temporary = method === "reflink" ? this.#clone(file) : this.#link(file);
+    if (typeof temporary === "string") return temporary;
+    let id: ObjectId | undefined;
+    try {
+      // What is hashed is what will be the object, whatever happens to the file meanwhile.
+      const hashed = hashTold(this.options.algorithm, temporary.fd, file);
+      id = hashed.id;
+      if (hashed.size !== file.size) throw fileChanged();
+      const path = this.path(id);
+      const state = this.#known.has(id) ? "good" : this.#existing(path, id, file.size, undefined);
+      let created = false;
+      if (state === "good") this.#drop(temporary);
+      else created = this.#publish(temporary, path, id, file.size, state);
+      this.#remember(id);
+      return { id, size: file.size, created };
+    } catch (error) {
+      if (temporary.fd >= 0) this.#drop(temporary);
+      throw this.#writeError(error, id, file.size);
+    }
+  }
+
   /** Opens an object for reading; see {@link openObject} for what is checked. The caller closes it. */
   openSync(id: ObjectId): StoredObject {
     return openObject(this.path(id), id, this.options);
@@ -287,11 +315,45 @@ export class ObjectStore {
     }
   }
 
+  #clone({ fd }: AdoptableFile): Temporary | string {
+    const temporary = this.#create(constants.O_RDWR);
+    if (syscalls().cloneFile(temporary.fd, fd)) return temporary;
+    this.#drop(temporary);
+    return "the file systems of both cannot share blocks";
+  }
+
+  #link(file: AdoptableFile): Temporary | string {
+    makeDirectory(this.#objects);
+    const source = fstatSync(file.fd, { bigint: true });
+    const obstacle = linkObstacle(source, statSync(this.#objects, { bigint: true }), file.fd, this.options.algorithm);
+    if (obstacle !== undefined) return obstacle;
+    const path = `${this.#temporaryPrefix}${this.#temporaries++}`;
+    try {
+      linkSync(file.path, path);
+    } catch (error) {
+      const { code = "", message } = error as { code?: string; message: string };
+      if (["EPERM", "EACCES", "EXDEV", "EMLINK", "EOPNOTSUPP"].includes(code)) return `linking it fails with ${code}`;
+      throw systemError(error, `linking a file as an object: ${message}`, this.options.path);
+    }
+    try {
+      const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+      const linked = fstatSync(fd, { bigint: true });
+      if (linked.dev === source.dev && linked.ino === source.ino) return { fd, path, linked: true };
+      closeSync(fd);
+    } catch (error) {
+      unlinkSync(path);
+      throw error;
+    }
+    unlinkSync(path);
+    throw fileChanged();
+  }
+
   // Gives the temporary file its final name; never replaces an object unless it is damaged. Closes it in any case. False
   // when an undamaged object has the name already.
   #publish(temporary: Temporary, path: string, id: ObjectId, size: number, state: Existing): boolean {
     try {
-      if (this.#verity.supported !== false || this.options.secure)
+      // A file of someone else gets fs-verity, which stays for ever, only where it must have it.
+      if (this.options.secure || (this.#verity.supported !== false && temporary.linked !== true))
         enableVerity(temporary, id, this.options, this.#verity);
       for (let attempt = 0; ; attempt++) {
         try {
@@ -353,6 +415,8 @@ type Existing = "absent" | "good" | "damaged";
 interface Temporary {
   fd: number;
   path: string;
+  /** It is another name of a file that someone else owns. */
+  linked?: boolean;
 }
 
 function closeTemporary(temporary: Temporary): void {

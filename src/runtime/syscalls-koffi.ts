@@ -20,6 +20,8 @@ const FS_IOC_MEASURE_VERITY = 0xc0046686;
 const FICLONE = 0x40049409;
 const LOCK = { shared: 1, exclusive: 2, unlock: 8 };
 const LOCK_NB = 4;
+const F_OFD_SETLK = 37;
+const F_RDLCK = 0;
 const AT_FDCWD = -100;
 const AT_SYMLINK_FOLLOW = 0x400;
 const RENAME_NOREPLACE = 1;
@@ -43,6 +45,7 @@ function bind(koffi: Koffi): RawCalls {
   const flock = libc.func("flock", "int", ["int", "int"]);
   const ioctl = libc.func("ioctl", "int", ["int", "ulong", "uint8_t *"]);
   const ioctlNumber = libc.func("ioctl", "int", ["int", "ulong", "long"]);
+  const fcntl = libc.func("fcntl", "int", ["int", "int", "uint8_t *"]);
   const syncfs = libc.func("syncfs", "int", ["int"]);
   const linkat = libc.func("linkat", "int", ["int", "str", "int", "str", "int"]);
   const renameat2 = optional(() => libc.func("renameat2", "int", ["int", "str", "int", "str", "uint"]));
@@ -57,6 +60,16 @@ function bind(koffi: Koffi): RawCalls {
         if (errno === E.EWOULDBLOCK || errno === E.EAGAIN) return false;
         if (errno !== E.EINTR) throw fail(errno, `taking a ${kind} lock`);
       }
+    },
+
+    tryReadRecordLock(fd: number): boolean | undefined {
+      // struct flock of 64-bit kernels: type, whence, start, length, process. Of the open file and not of the process: closing another
+      // descriptor of the same file does not release it.
+      const whole = new Uint8Array(32);
+      whole[0] = F_RDLCK;
+      if (fcntl(fd, F_OFD_SETLK, whole) === 0) return true;
+      const errno = koffi.errno();
+      return errno === E.EAGAIN || errno === E.EACCES ? false : undefined;
     },
 
     enableVerity(fd: number, path: string, algorithm: Algorithm) {

@@ -31,6 +31,11 @@ export interface RawCalls {
   readonly provider: "koffi" | "commands";
   /** flock(2) without waiting; false when another process holds a conflicting lock. */
   tryLock(fd: number, kind: LockKind | "unlock"): boolean;
+  /**
+   * A shared record lock (fcntl) on a whole file that is open for reading, until it is closed: what other programs lock with differs
+   * from flock. False when another process writes; undefined where the provider cannot.
+   */
+  tryReadRecordLock?(fd: number): boolean | undefined;
   /** FS_IOC_ENABLE_VERITY: no salt, 4096-byte blocks. `busy`: some descriptor is open for writing (ETXTBSY). */
   enableVerity(fd: number, path: string, algorithm: Algorithm): "enabled" | "already" | "unsupported" | "busy";
   /** FS_IOC_MEASURE_VERITY; undefined when the file has none, or one of another kind (`foreign`). */

@@ -320,14 +320,6 @@ describe("wrong input", () => {
     expect((await refusal(repository, `oci:${work}/nowhere`)).code).toBe("read-only");
   });
 
-  it("transports that are not built yet say which are", async () => {
-    await using repository = await newRepository();
-    expect(await refusal(repository, "docker-daemon:a/b:c")).toMatchObject({
-      code: "unsupported",
-      hint: expect.stringContaining("oci:DIR[:TAG]"),
-    });
-  });
-
   it.runIf(process.getuid?.() !== 0)("a repository that cannot be written", async () => {
     const repository = await newRepository();
     await repository.close();

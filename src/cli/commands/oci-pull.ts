@@ -1,7 +1,7 @@
 // `composefs oci pull REFERENCE [NAME]` (docs/spec/oci.md, section 8)
 
 import { writeFile } from "node:fs/promises";
-import type { PlatformPull, PullResult } from "../../index.ts";
+import type { LocalFetch, PlatformPull, PullResult, PullStats } from "../../index.ts";
 import type { Command } from "../command.ts";
 import { UsageError } from "../failure.ts";
 import { jobsGiven, jobsOption } from "../jobs.ts";
@@ -15,7 +15,8 @@ export const ociPull: Command = {
     "REFERENCE names where the image is: oci:DIRECTORY[:TAG] is a layout, oci-archive:FILE[:TAG] a tar of one, " +
     "docker-archive:FILE[:NAME:TAG] what docker save writes, dir:DIRECTORY what skopeo copies there, docker://NAME[:TAG] an " +
     "image on a registry, for which the credentials of podman and Docker are used, docker-daemon:NAME[:TAG] one of a Docker engine, " +
-    "which DOCKER_HOST may name. No other command uses the network. Layers are verified while they stream in; " +
+    "which DOCKER_HOST may name, containers-storage:NAME one of podman, whose files are shared with the repository where that can be done " +
+    "safely. No other command uses the network. Layers are verified while they stream in; " +
     "nothing of a refused image is published. What is there already is not read again. The image is tagged NAME, or " +
     "with the reference itself. Without a repository option, the user's default repository is made when it is missing.",
   arguments: [
@@ -40,6 +41,18 @@ export const ociPull: Command = {
     },
     jobsOption("layers imported"),
     ...REGISTRY_OPTIONS,
+    {
+      name: "local-fetch",
+      value: "disabled|auto|zerocopy",
+      description:
+        "containers-storage: whether files are copied, copied only where they cannot be shared or linked, or never copied",
+    },
+    {
+      name: "storage-root",
+      value: "DIR",
+      description: "containers-storage: the store, instead of the one that storage.conf names",
+      completes: "directory",
+    },
     { name: "digest-file", value: "FILE", description: "write the manifest digest into FILE", completes: "file" },
   ],
   examples: [
@@ -49,6 +62,10 @@ export const ociPull: Command = {
     {
       line: "oci pull --all docker://h.example/project/os:v1 os:v1",
       says: "os:v1-linux-amd64, os:v1-linux-arm64, and os:v1",
+    },
+    {
+      line: "oci pull containers-storage:localhost/os:v1 os:v1",
+      says: "what podman built or pulled, without a download",
     },
     { line: "oci pull --bootable oci:./image:v1 os:v1", says: "and its boot image: the last line is its digest" },
     {
@@ -73,6 +90,8 @@ export const ociPull: Command = {
     for (const other of ["platform", "expected-digest", "digest-file"])
       if (all && text(other) !== undefined)
         throw new UsageError(`--all and --${other} exclude each other`, `--${other} is about one image`);
+    const localFetch = localFetchOption(text("local-fetch"));
+    const storage = { root: text("storage-root") };
     const { parsePlatform } = await import("../../oci/platform.ts");
     const { parseReference } = await import("../../oci/reference.ts");
     const { checkTag } = await import("../../oci/tag-name.ts");
@@ -81,7 +100,7 @@ export const ociPull: Command = {
     checkTag(tag ?? reference);
     const wanted = platform === undefined ? undefined : parsePlatform(platform);
     await using repository = await context.openRepository({ write: true, create: true });
-    const common = { tag, jobs, bootable, registry, signal, onProgress: progress };
+    const common = { tag, jobs, bootable, registry, storage, localFetch, signal, onProgress: progress };
     if (all) {
       const { pullAll } = await import("../../oci/pull-all.ts");
       const { formatPlatform } = await import("../../oci/platform.ts");
@@ -99,6 +118,35 @@ export const ociPull: Command = {
   },
 };
 
+function localFetchOption(value = "auto"): LocalFetch {
+  if (value === "disabled" || value === "auto" || value === "zerocopy") return value;
+  throw new UsageError(`option --local-fetch takes disabled, auto or zerocopy, not "${value}"`);
+}
+
+// With the ways in which objects came, where some did not have to be written.
+function objectsText({
+  newObjects,
+  presentObjects,
+  storedBytes,
+  inlineBytes,
+  reflinked,
+  hardlinked,
+}: PullStats): string {
+  const inlined = `${formatSize(inlineBytes)} inlined`;
+  const shared = Object.entries({ reflinked, hardlinked }).filter(([, { objects }]) => objects > 0);
+  if (shared.length === 0) {
+    return `${newObjects} new + ${presentObjects} already present objects; ${formatSize(storedBytes)} stored, ${inlined}`;
+  }
+  const copied = {
+    objects: newObjects - reflinked.objects - hardlinked.objects,
+    bytes: storedBytes - reflinked.bytes - hardlinked.bytes,
+  };
+  const ways = [...shared, ["copied", copied] as const];
+  const counts = ways.map(([way, { objects }]) => `${objects} ${way}`).join(" + ");
+  const sizes = ways.map(([way, { bytes }]) => `${formatSize(bytes)} ${way}`).join(", ");
+  return `${counts} + ${presentObjects} already present objects; ${sizes}, ${inlined}`;
+}
+
 // Stable lines: key, then the value in column 10.
 function asText(result: PullResult): string {
   const { stats } = result;
@@ -107,8 +155,7 @@ function asText(result: PullResult): string {
     `config   ${result.configDigest}`,
     `verity   ${result.verity}`,
     `tagged   ${result.tag}`,
-    `objects  ${stats.newObjects} new + ${stats.presentObjects} already present objects; ` +
-      `${formatSize(stats.storedBytes)} stored, ${formatSize(stats.inlineBytes)} inlined`,
+    `objects  ${objectsText(stats)}`,
   ];
   for (const [index, { version, id }] of result.images.entries()) {
     lines.push(`image    ${id}${index === 0 ? "" : ` (format V${version})`}`);
@@ -140,6 +187,10 @@ function asJson(result: PullResult): object {
       objects_present: stats.presentObjects,
       bytes_stored: stats.storedBytes,
       bytes_inlined: stats.inlineBytes,
+      objects_reflinked: stats.reflinked.objects,
+      bytes_reflinked: stats.reflinked.bytes,
+      objects_hardlinked: stats.hardlinked.objects,
+      bytes_hardlinked: stats.hardlinked.bytes,
       layers_imported: stats.importedLayers,
       layers_skipped: stats.skippedLayers,
     },

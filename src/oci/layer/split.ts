@@ -21,6 +21,21 @@ export interface LayerStats {
   storedBytes: number;
   /** Bytes that stay in the splitstream, before its compression. */
   inlineBytes: number;
+  /** How many of the new objects share their blocks with files of the source, and their bytes. */
+  reflinked: Share;
+  /** How many of the new objects are files of the source under another name, and their bytes. */
+  hardlinked: Share;
+}
+
+/** Objects that were not copied. */
+export interface Share {
+  objects: number;
+  bytes: number;
+}
+
+/** An object that was made without a copy of its bytes. */
+export interface AdoptedObject extends PutResult {
+  readonly method: "reflinked" | "hardlinked";
 }
 
 /** How many entries may still be kept in memory; shared by the layers of a pull. */
@@ -47,7 +62,15 @@ export class LayerSplitter implements TarHandler {
   readonly #pool: ObjectPool;
   readonly #queue: Piece[] = [];
   readonly #seen = new Set<string>();
-  readonly #stats: LayerStats = { entries: 0, newObjects: 0, presentObjects: 0, storedBytes: 0, inlineBytes: 0 };
+  readonly #stats: LayerStats = {
+    entries: 0,
+    newObjects: 0,
+    presentObjects: 0,
+    storedBytes: 0,
+    inlineBytes: 0,
+    reflinked: { objects: 0, bytes: 0 },
+    hardlinked: { objects: 0, bytes: 0 },
+  };
   #failure: unknown;
   #failed = false;
 
@@ -109,6 +132,18 @@ export class LayerSplitter implements TarHandler {
     }
     (this.#buffer as Uint8Array).set(bytes, this.#used);
     this.#used += bytes.length;
+  }
+
+  /** Takes the whole content of the last entry as an object that is stored already. */
+  adopted(object: AdoptedObject | PutResult): void {
+    this.#close();
+    this.#left = 0;
+    if ("method" in object && object.created) {
+      const share = this.#stats[object.method];
+      share.objects++;
+      share.bytes += this.#size;
+    }
+    this.#enqueue(new Uint8Array(0), [0], [this.#size], [object]);
   }
 
   /** Whether the file that is being read goes to the pool in pieces, however full that is. */

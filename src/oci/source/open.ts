@@ -2,7 +2,6 @@
 
 import { stat } from "node:fs/promises";
 
-import { ComposefsError } from "../../error.ts";
 import type { ProgressListener } from "../../progress.ts";
 import {
   archiveNameSplits,
@@ -12,21 +11,12 @@ import {
   type LayoutName,
 } from "../reference.ts";
 import type { RegistryOptions } from "../registry/requests.ts";
+import type { StoreSelection } from "./containers-storage/discover.ts";
 import { DirectorySource } from "./directory.ts";
 import { DockerArchiveSource } from "./docker-archive.ts";
 import { isLayout, LayoutSource } from "./layout.ts";
 import { OciArchiveSource } from "./oci-archive.ts";
 import type { ImageSource } from "./source.ts";
-
-/** The transports that {@link openSource} can open. */
-const SUPPORTED = [
-  "oci:DIR[:TAG]",
-  "oci-archive:FILE[:TAG]",
-  "docker-archive:FILE[:NAME:TAG]",
-  "dir:DIR",
-  "docker://NAME[:TAG|@DIGEST]",
-  "docker-daemon:NAME[:TAG]",
-];
 
 /** Options of {@link openSource}. */
 export interface OpenSourceOptions {
@@ -35,6 +25,8 @@ export interface OpenSourceOptions {
   signal?: AbortSignal | undefined;
   /** How to reach a registry; the defaults of {@link RegistryOptions} when left out. */
   registry?: RegistryOptions | undefined;
+  /** Which container store to search; found by its configuration when left out. */
+  storage?: StoreSelection | undefined;
 }
 
 /**
@@ -45,8 +37,7 @@ export interface OpenSourceOptions {
  * await using source = await openSource("oci:./image:v1");
  * const { digest } = await source.resolve();
  * ```
- * @throws ComposefsError `invalid` for a bad reference, `unsupported` for a transport that is not built yet,
- *   `not-found` when there is nothing
+ * @throws ComposefsError `invalid` for a bad reference, `not-found` when there is nothing
  */
 export async function openSource(
   reference: string | ImageReference,
@@ -75,17 +66,13 @@ export async function openSource(
       const { openDaemonImage } = await import("./docker-daemon.ts");
       return openDaemonImage(parsed.name, options);
     }
-    case "dir":
-      return DirectorySource.open(parsed.path);
+    case "containers-storage": {
+      const { ContainersStorageSource } = await import("./containers-storage/source.ts");
+      return ContainersStorageSource.open(parsed.name, options.storage);
+    }
     default:
+      return DirectorySource.open(parsed.path);
   }
-  throw new ComposefsError(
-    "unsupported",
-    `cannot read ${parsed.text}: the transport ${parsed.transport} is not supported yet`,
-    {
-      hint: `supported now: ${SUPPORTED.join(", ")}; make a layout with \`skopeo copy ${parsed.text} oci:DIR:TAG\``,
-    },
-  );
 }
 
 /** The first split whose path is there; the textual rule's where none is, so that the error speaks of that. */

@@ -1,5 +1,6 @@
 // The one interface behind which every transport hides (docs/spec/oci.md, section 2).
 
+import type { Digest } from "../digest.ts";
 import type { Descriptor } from "../manifest.ts";
 import type { Platform } from "../platform.ts";
 
@@ -22,6 +23,38 @@ export interface ResolveOptions {
   signal?: AbortSignal;
 }
 
+/** Checks bytes that are read of a file against what its source knows of it. */
+export interface ContentCheck {
+  /** Takes the next bytes. */
+  update(bytes: Uint8Array): void;
+  /** After the last one: throws when they are not what they should be. */
+  finish(): void;
+}
+
+/** The content of a file that lies unpacked in a source. Valid until the next piece of the layer is asked for. */
+export interface FileContent {
+  /** The name in the archive, for messages. */
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+  /**
+   * The file itself, whose blocks may be shared or which may be linked by `path`; undefined where this process cannot open it. Whoever
+   * does that checks what it got with {@link FileContent.check}.
+   */
+  readonly file: { readonly fd: number; readonly path: string | Buffer } | undefined;
+  check(): ContentCheck;
+  /** The bytes, checked: fails at the latest after the last one. A chunk is valid until the next is asked for. */
+  read(): AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+}
+
+/** A layer whose files lie unpacked in the source. */
+export interface UnpackedLayer {
+  /** Bytes of the archive, where the source knows them. */
+  readonly size: number | undefined;
+  /** The archive, piece by piece: bytes as they are, and contents of files. The order makes the archive. */
+  pieces(signal?: AbortSignal): AsyncIterable<Uint8Array | FileContent>;
+}
+
 /** An opened image source. Reads only; does not verify layer content (the importer does, while streaming). */
 export interface ImageSource extends AsyncDisposable {
   /** The transport's prefix, for messages: `oci`, `docker`, ... */
@@ -33,4 +66,8 @@ export interface ImageSource extends AsyncDisposable {
    * when its stored size is not the descriptor's; never yields more than `descriptor.size` bytes.
    */
   blob(descriptor: Descriptor, options?: { signal?: AbortSignal }): AsyncIterable<Uint8Array>;
+  /**
+   * Sources that keep layers unpacked have no blobs of them: they give the archive that has this digest. The importer verifies it.
+   */
+  unpackedLayer?(diffId: Digest, options?: { signal?: AbortSignal }): Promise<UnpackedLayer>;
 }

@@ -257,6 +257,8 @@ describe("importing", () => {
       presentObjects: 0,
       storedBytes: 1000,
       inlineBytes: first.size - 1000,
+      reflinked: { objects: 0, bytes: 0 },
+      hardlinked: { objects: 0, bytes: 0 },
     });
     const same = Buffer.concat([entry({ name: "a" }, "x".repeat(99)), entry({ name: "b" }, "x".repeat(99)), END]);
     const second = await load(same, {});
