@@ -32,6 +32,7 @@ import type { Directory } from "../tree/node.ts";
 import { kargsOf } from "./base-image.ts";
 import { freeSpace } from "./free-space.ts";
 import { ownedTag } from "./gc.ts";
+import { explainByDump } from "./uki-dump.ts";
 import { type HostImage, originReference, pullReference } from "./image-reference.ts";
 import { migrateFormats } from "./migrate-formats.ts";
 import type { OpenSysroot } from "./open-sysroot.ts";
@@ -139,7 +140,7 @@ export async function openDeploymentImage(
   const [usual] = made.images;
   if (usual === undefined) throw new TypeError("a repository has at least one format");
   const uki = boot.kind === "uki" ? readUki(sysroot, boot) : undefined;
-  const id = uki ? await findUkiImage(sysroot, manifest, usual.id, uki) : usual.id;
+  const id = boot.kind === "uki" && uki ? await findUkiImage(sysroot, manifest, usual.id, boot, uki) : usual.id;
   const tree = storedTree(repository, id);
   return {
     manifest,
@@ -209,11 +210,13 @@ function readUki(sysroot: OpenSysroot, boot: DeploymentUki): UkiText {
 
 // The UKI decides: its image may be of another format, or made with other attributes, than is usual in this repository.
 async function findUkiImage(
-  { repository, signal, onProgress }: OpenSysroot,
+  sysroot: OpenSysroot,
   manifest: Digest,
   usual: ObjectId,
+  { uki }: DeploymentUki,
   { path, commandLine }: UkiText,
 ): Promise<ObjectId> {
+  const { repository, signal, onProgress } = sysroot;
   const named = findComposefsArgument(commandLine, repository.algorithm, `the command line of ${path}`);
   if (named?.digest === usual) return usual;
   const fail = (message: string, cause?: unknown) =>
@@ -233,8 +236,9 @@ async function findUkiImage(
     return named.digest;
   } catch (error) {
     if (!(error instanceof ComposefsError) || error.code !== "digest-mismatch") throw error;
+    const why = await explainByDump(sysroot, manifest, uki.path, storedTree(repository, usual));
     throw fail(
-      `${path} boots the image ${named.digest}, but the image ${manifest} has ${usual}, and no other way of making it gives the digest of the UKI`,
+      `${path} boots the image ${named.digest}, but the image ${manifest} has ${usual}, and no other way of making it gives the digest of the UKI${why === undefined ? "" : ` (${why})`}`,
       error,
     );
   }

@@ -15,6 +15,9 @@ import { OpenSysroot } from "../../src/deploy/open-sysroot.ts";
 import { switchDeployment } from "../../src/deploy/switch.ts";
 import { pull } from "../../src/oci/pull.ts";
 import { upgradeDeployment } from "../../src/deploy/upgrade.ts";
+import { Repository } from "../../src/repository/repository.ts";
+import { storedTree } from "../../src/repository/stored-tree.ts";
+import { dumpTree } from "../../src/tree/dump.ts";
 import { type HostImageParts, hostLayout, sealedHostLayout } from "./host-images.ts";
 
 vi.mock("../../src/deploy/free-space.ts", { spy: true });
@@ -93,6 +96,22 @@ describe("the image", () => {
     });
     layout({ version: "1", uki: "rw" });
     await refused(install, { reason: "E_UKI_DIGEST", message: expect.stringContaining("names no composefs image") });
+  });
+
+  test("has a UKI of another image, and a dump of what was sealed", async () => {
+    layout({ version: "1", bootless: true });
+    const scratch = join(root, "scratch");
+    await Repository.init(scratch, { insecure: true });
+    await using repository = await Repository.open(scratch, { write: true });
+    const { bootImages } = await pull(repository, `oci:${join(root, "image")}`, { bootable: true });
+    const sealed = [...dumpTree(storedTree(repository, bootImages[0]?.id ?? ""))].join("");
+    const dump = { path: "boot/demo.dump", content: Buffer.from(sealed) };
+    const touched = { path: "etc/late.conf", content: Buffer.from("x") };
+    layout({ version: "1", uki: `composefs=${bootImages[0]?.id}`, more: [dump, touched] });
+    await refused(install, {
+      reason: "E_UKI_DIGEST",
+      message: expect.stringContaining("compared with /boot/demo.dump: /etc/late.conf was added"),
+    });
   });
 
   test("has a UKI for another format than the repository's, which is found", async () => {
