@@ -14,6 +14,7 @@ import { parsePlatform } from "../../src/oci/platform.ts";
 import { pull } from "../../src/oci/pull.ts";
 import type { RegistryOptions } from "../../src/oci/registry/requests.ts";
 import { Repository } from "../../src/repository/repository.ts";
+import { TestRegistry } from "../fixtures/registry.ts";
 import { goldensDir } from "../goldens-dir.ts";
 import { openOciGoldens } from "../oci/golden-layouts.ts";
 import { describeWithPeers, peer, runPeer } from "../peer.ts";
@@ -127,6 +128,23 @@ describeWithPeers(["skopeo", "docker-registry", "openssl"], "a registry", () => 
       expect(result.images[0]?.id).toBe(image?.image_ids?.sha256["v1"]);
     });
 
+    it.each(["gzip", "zstd"])("with %s layers, which have another manifest and the same image", async (format) => {
+      const [image] = containers;
+      const target = `docker://${host}/golden/${format}:v1`;
+      const words = ["--insecure-policy", "copy", "--quiet", `--dest-compress-format=${format}`];
+      const { status, stderr } = runPeer("skopeo", [
+        ...words,
+        "--dest-compress",
+        "--dest-tls-verify=false",
+        ...creds,
+        `oci:${join(work, image?.name ?? "", image?.name ?? "")}:${image?.tag}`,
+        target,
+      ]);
+      expect(status, stderr).toBe(0);
+      const result = await pull(repository, target, { tag: format, platform, registry: options });
+      expect(result.images[0]?.id).toBe(image?.image_ids?.sha256["v1"]);
+    });
+
     it("refuses who is not to come in, and what is not there", async () => {
       const name = `docker://${host}/golden/${containers[0]?.name}:v9`;
       await expect(pull(repository, name, { tag: "x", registry: options })).rejects.toMatchObject({
@@ -162,5 +180,44 @@ describeWithPeers(["skopeo", "docker-registry", "openssl"], "a registry", () => 
           process.env["HOME"] = home;
         }
       });
+  });
+});
+
+describeWithPeers(["openssl"], "a registry that wants to know who comes", () => {
+  it("is shown the certificate of certs.d, and refuses who has none", async () => {
+    const work = mkdtempSync(join(tmpdir(), "composefs-client-certificate-"));
+    const home = process.env["HOME"];
+    const [key, cert] = [join(work, "key.pem"), join(work, "cert.pem")];
+    const words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "30"];
+    execFileSync(peer("openssl"), [...words, "-subj", "/CN=registry", "-addext", "subjectAltName=IP:127.0.0.1"], {
+      stdio: "ignore",
+    });
+    const [keyText, certText] = [readFileSync(key, "utf8"), readFileSync(cert, "utf8")];
+    try {
+      const [image] = containers;
+      await using registry = await TestRegistry.start({ key: keyText, cert: certText, ca: certText });
+      registry.load(unpackLayout(image?.layout ?? "", join(work, "layout")));
+      await Repository.init(join(work, "repository"), { algorithm: "sha256", insecure: true });
+      await using repository = await Repository.open(join(work, "repository"), { write: true, durability: "none" });
+      process.env["HOME"] = work;
+      const folder = join(work, ".config/containers/certs.d", registry.host);
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(join(folder, "ca.crt"), certText);
+      const pulled = () =>
+        pull(repository, `docker://${registry.host}/p/os:${image?.tag}`, {
+          tag: "t",
+          platform,
+          registry: { retryUnit: 1 },
+        });
+      await expect(pulled()).rejects.toMatchObject({ code: "io", message: expect.stringContaining(registry.host) });
+      expect(registry.requests).toEqual([]);
+      writeFileSync(join(folder, "client.cert"), certText);
+      await expect(pulled()).rejects.toThrow("client.key");
+      writeFileSync(join(folder, "client.key"), keyText);
+      expect((await pulled()).manifestDigest).toBe(image?.manifest_digest);
+    } finally {
+      process.env["HOME"] = home;
+      rmSync(work, { recursive: true, force: true });
+    }
   });
 });
