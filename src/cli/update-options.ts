@@ -10,6 +10,7 @@ import type {
   UpdateOptions,
   UpdateResult,
 } from "../index.ts";
+import { displayBytes } from "../bytes/byte-string.ts";
 import type { Context, OptionSpec } from "./command.ts";
 import { BASE_OPTIONS, baseOption } from "./deploy-options.ts";
 import { UsageError } from "./failure.ts";
@@ -204,7 +205,14 @@ export function finalizedJson({ result, id, base, merge }: FinalizedDeployment):
 
 function mergeJson(merge: EtcMerge | undefined): object | null {
   if (merge === undefined) return null;
-  const { added, modified, removed, ignored, dropped, conflicts } = merge;
+  const [added, modified, removed, ignored, dropped] = [
+    merge.added,
+    merge.modified,
+    merge.removed,
+    merge.ignored,
+    merge.dropped,
+  ].map((paths) => paths.map(displayBytes));
+  const conflicts = merge.conflicts.map(({ path, kind }) => ({ path: displayBytes(path), kind }));
   return { added, modified, removed, ignored, dropped, conflicts };
 }
 
@@ -216,7 +224,7 @@ export function mergeLines(merge: EtcMerge | undefined): [string, string | undef
   return [
     ["etc", `${counts} locally`],
     ["ignored", ignored.length > 0 ? `${ignored.length} pipes, sockets or devices` : undefined],
-    ["dropped", dropped.length > 0 ? dropped.join(" ") : undefined],
+    ["dropped", dropped.length > 0 ? dropped.map(displayBytes).join(" ") : undefined],
   ];
 }
 

@@ -6,6 +6,7 @@ import { parse, TomlError } from "smol-toml";
 import { repositoryBodies } from "../boot/boot-directory.ts";
 import { findNode, isRegularFile, readText } from "../boot/tree-file.ts";
 import { displayBytes } from "../bytes/byte-string.ts";
+import type { Algorithm } from "../bytes/algorithm.ts";
 import { ComposefsError } from "../error.ts";
 import type { Repository } from "../repository/repository.ts";
 import type { Directory } from "../tree/node.ts";
@@ -14,6 +15,7 @@ import { scanDirectory } from "../tree/scan/scan.ts";
 import { keepCarriedXattrs } from "./carried-xattrs.ts";
 import { mergeEtcDirectories } from "./etc-apply.ts";
 import { type EtcMerge, type EtcStrategy, mergeEtc } from "./etc-merge.ts";
+import type { SysrootLocation } from "./location.ts";
 import type { OpenSysroot } from "./open-sysroot.ts";
 import { rootDirectory } from "./seed.ts";
 import { type MetadataOptions, metadataOptions, statePath } from "./state-directory.ts";
@@ -27,9 +29,9 @@ export interface EtcOptions extends MetadataOptions {
 const SETUP_CONFIG = "/usr/lib/composefs/setup-root-conf.toml";
 const CONFIG_LIMIT = 1 << 16;
 
-// Offline it is the one in the state of the base.
-function currentEtc({ location }: OpenSysroot, base: string): string {
-  return location.etc ?? join(location.sysroot, statePath(base), "etc");
+/** The path of the current `/etc`: that of what runs, or offline the one in the state of the base. */
+export function currentEtc({ etc, sysroot }: SysrootLocation, base: string): string {
+  return etc ?? join(sysroot, statePath(base), "etc");
 }
 
 /**
@@ -43,17 +45,40 @@ export async function tryEtcMerge(
   next: { readonly id: string; readonly tree: Directory },
   options: EtcOptions,
 ): Promise<EtcMerge | undefined> {
-  const { repository, signal } = sysroot;
+  const { repository, signal, location } = sysroot;
   if (await isEtcTransient(repository, base.tree)) return undefined;
-  const { owners, xattrs } = metadataOptions(options);
-  const path = currentEtc(sysroot, base.id);
-  const scan = { algorithms: [repository.algorithm], xattrs: xattrs !== "none", signal };
-  const current = (await scanDirectory(path, scan)).root;
-  const [pristine, image] = [base.tree, next.tree].map((tree) => etcOf(tree));
-  for (const tree of [pristine, current, image]) keepCarriedXattrs(tree as Directory, xattrs, owners);
-  const merge = mergeEtc(pristine as Directory, current, image as Directory, { strategy: options.conflicts, owners });
+  const path = currentEtc(location, base.id);
+  const merge = await planEtcMerge(base.tree, path, next.tree, { ...options, algorithm: repository.algorithm, signal });
   checkConflicts(merge, path, next.id);
   return merge;
+}
+
+/** Options of {@link planEtcMerge}. */
+export interface EtcPlanOptions extends EtcOptions {
+  /** Of the digests in the trees. */
+  readonly algorithm: Algorithm;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Compares a local `/etc` with that of the image it began as, and plans its merge into that of another one. Writes nothing.
+ *
+ * @param pristine the image that the local one began as; its `/etc` is changed
+ * @param current path of the local one
+ * @param next the other image; its `/etc` is changed
+ */
+export async function planEtcMerge(
+  pristine: Directory,
+  current: string,
+  next: Directory,
+  options: EtcPlanOptions,
+): Promise<EtcMerge> {
+  const { algorithm, signal, conflicts: strategy } = options;
+  const { owners, xattrs } = metadataOptions(options);
+  const { root } = await scanDirectory(current, { algorithms: [algorithm], xattrs: xattrs !== "none", signal });
+  const [before, after] = [etcOf(pristine), etcOf(next)];
+  for (const tree of [before, root, after]) keepCarriedXattrs(tree, xattrs, owners);
+  return mergeEtc(before, root, after, { strategy, owners });
 }
 
 /**
@@ -71,7 +96,7 @@ export async function applyEtcMerge(
   const { repository, signal, location } = sysroot;
   if (await isEtcTransient(repository, base.tree)) return undefined;
   const { owners, xattrs } = metadataOptions(options);
-  const path = currentEtc(sysroot, base.id);
+  const path = currentEtc(location, base.id);
   const pristine = etcOf(base.tree);
   keepCarriedXattrs(pristine, xattrs, owners);
   const merge = await mergeEtcDirectories(pristine, path, join(location.sysroot, statePath(next), "etc"), {

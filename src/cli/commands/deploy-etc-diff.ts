@@ -2,6 +2,7 @@
 
 import type { Command } from "../command.ts";
 import { BASE_OPTIONS, baseOption, SYSROOT_OPTIONS, sysrootPaths } from "../deploy-options.ts";
+import { METADATA_OPTIONS, metadataGiven } from "../update-options.ts";
 
 export const deployEtcDiff: Command = {
   name: "deploy etc-diff",
@@ -13,6 +14,7 @@ export const deployEtcDiff: Command = {
   options: [
     { name: "new", value: "ID", description: "the deployment whose image the changes are to be carried over to" },
     ...BASE_OPTIONS,
+    ...METADATA_OPTIONS,
     ...SYSROOT_OPTIONS,
   ],
   examples: [
@@ -33,7 +35,12 @@ export const deployEtcDiff: Command = {
     const waiting = lock(location.repository);
     const state = await readSysroot(location, { signal, lock: waiting });
     await using repository = await Repository.open(location.repository, { noUpgrade: true, signal, lock: waiting });
-    const found = await etcDiff(location, state, repository, { base: baseOption(context), next: text("new"), signal });
+    const found = await etcDiff(location, state, repository, {
+      ...metadataGiven(context),
+      base: baseOption(context),
+      next: text("new"),
+      signal,
+    });
     const [added, modified, removed, ignored] = [found.added, found.modified, found.removed, found.ignored].map(
       (paths) => paths.map(displayBytes),
     ) as [string[], string[], string[], string[]];
