@@ -119,6 +119,6 @@ export async function openSysroot(context: Context): Promise<OpenSysroot> {
     signal,
     lock: context.lock(location.sysroot),
     onProgress: progress,
-    migrate: !flag("dry-run") && !flag("check"),
+    repair: !flag("dry-run") && !flag("check"),
   });
 }

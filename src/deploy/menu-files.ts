@@ -42,3 +42,9 @@ export function dropStaging(boot: BootVolume, bootloader: BootLoader): void {
   if (bootloader === "grub") removeDurably(boot, USER_CFG_STAGED);
   dropStagedEntries(boot);
 }
+
+/** Whether a menu is staged. */
+export function hasStagedMenu(boot: BootVolume, bootloader: BootLoader): boolean {
+  if (boot.list("loader/entries.staged") !== undefined) return true;
+  return bootloader === "grub" && boot.list("grub2")?.some(({ name }) => name === "user.cfg.staged") === true;
+}

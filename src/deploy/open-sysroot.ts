@@ -11,6 +11,7 @@ import type { ProgressListener } from "../progress.ts";
 import { Repository } from "../repository/repository.ts";
 import { type LockWait, syscalls } from "../runtime/syscalls.ts";
 import type { SysrootLocation } from "./location.ts";
+import { finishCutActivation } from "./cut-activation.ts";
 import { migratePrefix } from "./migrate-prefix.ts";
 import { STAGED_FILE } from "./staged-marker.ts";
 import type { SysrootState } from "./state.ts";
@@ -28,8 +29,11 @@ export interface OpenSysrootOptions {
   /** How to wait for other users of the sysroot and of its repository; for the sysroot at most a minute when no time is given. */
   readonly lock?: LockWait | undefined;
   readonly onProgress?: ProgressListener | undefined;
-  /** Give the kernels of old installations their prefix first, see `migratePrefix`; true when left out. False for a dry run. */
-  readonly migrate?: boolean | undefined;
+  /**
+   * First finish what was cut and bring up to date what is old, see `finishCutActivation` and `migratePrefix`; true when left out. False
+   * for a dry run.
+   */
+  readonly repair?: boolean | undefined;
 }
 
 /** A sysroot that is open for changes. Two processes never have the same one open. */
@@ -83,7 +87,10 @@ export class OpenSysroot implements AsyncDisposable {
       });
       const sysroot = new OpenSysroot(location, repository, lockFd, options);
       try {
-        if (options.migrate ?? true) await migratePrefix(sysroot);
+        if (options.repair ?? true) {
+          await finishCutActivation(sysroot);
+          await migratePrefix(sysroot);
+        }
         return sysroot;
       } catch (error) {
         await repository.close();

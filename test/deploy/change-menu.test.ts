@@ -8,8 +8,10 @@ import { deleteDeployment } from "../../src/deploy/delete-deployment.ts";
 import { readDeployments } from "../../src/deploy/deployments.ts";
 import { locateSysroot, type SysrootPaths } from "../../src/deploy/location.ts";
 import { readMenu } from "../../src/deploy/menu.ts";
+import { stageMenu } from "../../src/deploy/menu-files.ts";
 import { OpenSysroot } from "../../src/deploy/open-sysroot.ts";
 import { rollBack } from "../../src/deploy/carry-out-rollback.ts";
+import { planRollback } from "../../src/deploy/rollback.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import { deployCases } from "./deploy-goldens.ts";
 import { makeSysroot, write } from "./golden-sysroot.ts";
@@ -91,6 +93,18 @@ describe("rollback", () => {
     const again = await opened(paths, (sysroot) => rollBack(sysroot));
     expect(again.reverting).toBe(!plan.reverting);
     expect((await order(paths))[0] === state.bootedId).toBe(again.reverting);
+  });
+
+  test("that was cut before its activation is finished by the next command, offline", async () => {
+    const { state, to } = inputOf("rollback-offline-to-the-second");
+    const paths = await sysrootOf(state);
+    await opened(paths, async (sysroot) => {
+      const { menu } = planRollback(await sysroot.readState(), to);
+      await stageMenu(sysroot.boot, menu);
+    });
+    expect(readdirSync(join(paths.sysroot, "boot/loader")).sort()).toEqual(["entries", "entries.staged"]);
+    expect((await order(paths))[0]).toBe(to);
+    expect(readdirSync(join(paths.sysroot, "boot/loader"))).toEqual(["entries"]);
   });
 
   test("of a system that runs takes no id", async () => {

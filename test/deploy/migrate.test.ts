@@ -98,7 +98,7 @@ describe("prefix", () => {
   }
 
   async function migrate(paths: SysrootPaths): Promise<string[]> {
-    await using sysroot = await OpenSysroot.open(locateSysroot(paths), { migrate: false });
+    await using sysroot = await OpenSysroot.open(locateSysroot(paths), { repair: false });
     return await migratePrefix(sysroot);
   }
 
