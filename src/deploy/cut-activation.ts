@@ -11,8 +11,8 @@ import type { OpenSysroot } from "./open-sysroot.ts";
  * @returns whether there was one
  */
 export async function finishCutActivation(sysroot: OpenSysroot): Promise<boolean> {
-  const { boot, location, run } = sysroot;
-  if (run !== undefined || !hasStagedMenu(boot, location.bootloader)) return false;
+  const { boot, location } = sysroot;
+  if (location.bootedId !== undefined || !hasStagedMenu(boot, location.bootloader)) return false;
   const { active, staged, syntaxError } = readMenu(await sysroot.readState());
   const first = staged?.entries[0]?.verity;
   if (syntaxError || !active.entries.some(({ verity }) => verity === first)) return false;
