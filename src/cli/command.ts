@@ -5,7 +5,17 @@ import type { Output } from "./output.ts";
 import type { RepositoryWish } from "./repository.ts";
 
 /** Where completion finds the candidates of a value. */
-export type Completes = "none" | "file" | "directory" | "tag" | "digest" | "image" | "stream" | "reference" | "command";
+export type Completes =
+  | "none"
+  | "file"
+  | "directory"
+  | "deployment"
+  | "tag"
+  | "digest"
+  | "image"
+  | "stream"
+  | "reference"
+  | "command";
 
 /** An option of a command, or a global one. */
 export interface OptionSpec {

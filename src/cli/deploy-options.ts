@@ -43,6 +43,7 @@ export const SYSROOT_OPTIONS: readonly OptionSpec[] = [
     name: "booted",
     value: "ID|none",
     description: "the deployment that runs, when it cannot be told; none means --offline",
+    completes: "deployment",
   },
   {
     name: "proc-cmdline",
@@ -69,6 +70,7 @@ export const BASE_OPTIONS: readonly OptionSpec[] = [
     name: "base",
     value: "ID|none",
     description: "the deployment whose /etc and kernel options are inherited; the booted one, or offline the first one",
+    completes: "deployment",
   },
   {
     name: "etc",

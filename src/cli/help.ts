@@ -66,14 +66,15 @@ export function usageLine(command: Command): string {
   return [PROGRAM, command.name, "[OPTIONS]", ...command.arguments.map(argumentUsage)].join(" ");
 }
 
-function argumentUsage(argument: ArgumentSpec): string {
+/** How an argument is written: `[NAME...]`. */
+export function argumentUsage(argument: ArgumentSpec): string {
   const name = argument.repeat ? `${argument.name}...` : argument.name;
   return argument.optional ? `[${name}]` : name;
 }
 
 /** How an option is written, and what it does with its choices. */
 export function optionRow(option: OptionSpec): [string, string] {
-  const value = option.value === undefined ? "" : ` ${option.value}`;
+  const value = option.value === undefined ? "" : option.optionalValue ? ` [${option.value}]` : ` ${option.value}`;
   const choices = option.choices === undefined ? "" : ` (${option.choices.join(", ")})`;
   const repeat = option.repeat ? "; may be repeated" : "";
   return [

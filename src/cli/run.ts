@@ -1,7 +1,6 @@
 // Runs one command line: parse, draw, run, and turn what happened into an exit status (0 done, 1 failed, 2 usage,
 // 130 or 143 interrupted). Data goes to stdout, everything else to stderr.
 
-import { readFileSync } from "node:fs";
 import type { Algorithm, FormatVersion } from "../index.ts";
 import type { Command, Context, GlobalOptions } from "./command.ts";
 import { describeCauses, describeFailure, type Failure, UsageError } from "./failure.ts";
@@ -12,6 +11,7 @@ import { type OptionValues, type Parsed, parse } from "./parse.ts";
 import { createRenderer, type ProgressMode, type Renderer, type Screen } from "./progress/renderer.ts";
 import { openRepository } from "./repository.ts";
 import { type Interruption, listenForSignals } from "./signals.ts";
+import { programVersion } from "./version.ts";
 
 /** Runs the words after the program's name and ends the process with the right status. */
 export async function run(words: readonly string[]): Promise<void> {
@@ -131,11 +131,6 @@ function globalOptions(options: OptionValues): GlobalOptions {
 function textOf(options: OptionValues, name: string): string | undefined {
   const value = options.get(name);
   return typeof value === "string" ? value : undefined;
-}
-
-function programVersion(): string {
-  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
 }
 
 function stderrScreen(noColor: boolean): Screen {

@@ -52,6 +52,21 @@ describe("candidates", () => {
     expect(await offered("composefs --repo ")).toEqual({ texts: [], files: "directories" });
   });
 
+  it("deployments of the sysroot that is named", async () => {
+    const sysroot = join(directory, "sysroot");
+    for (const id of ["a1", "a2", "b"]) mkdirSync(join(sysroot, "state/deploy", id), { recursive: true });
+    writeFileSync(join(sysroot, "state/deploy/a-file"), "");
+    const of = async (line: string) => (await offered(line)).texts;
+    expect(await of(`composefs deploy delete --sysroot ${sysroot} a`)).toEqual(["a1", "a2"]);
+    expect(await of(`composefs deploy rollback --root=${sysroot} --to `)).toEqual(["a1", "a2", "b"]);
+    expect(await of(`composefs deploy rollback --root ${sysroot} --to=b`)).toEqual(["--to=b"]);
+    expect(await of(`composefs deploy export --sysroot ${sysroot} --offline b`)).toEqual(["b"]);
+    expect(await of("composefs deploy delete --sysroot /nonexistent ")).toEqual([]);
+    expect(await of(`composefs deploy status --sysroot ${sysroot} --booted b`)).toEqual(["b"]);
+    expect(await of("composefs deploy status --booted --js")).toEqual(["--json"]);
+    expect(await of("composefs deploy status --booted --format y")).toEqual(["yaml"]);
+  });
+
   it("layout directories after oci:", async () => {
     mkdirSync(join(directory, "layouts/one"), { recursive: true });
     mkdirSync(join(directory, "layouts/two"));

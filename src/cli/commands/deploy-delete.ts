@@ -10,7 +10,9 @@ export const deployDelete: Command = {
   description:
     "Its boot entries go first, then its state, its tag and what nothing else keeps in the repository. The deployment that runs is refused, " +
     "and of a sysroot that does not run the last one. Deleting the one that a queued rollback leads to takes the rollback back.",
-  arguments: [{ name: "ID", description: "the deployment, as status shows it as Verity, in full" }],
+  arguments: [
+    { name: "ID", description: "the deployment, as status shows it as Verity, in full", completes: "deployment" },
+  ],
   options: [
     ...SYSROOT_OPTIONS,
     { name: "force", description: "of a sysroot that does not run also the last one" },

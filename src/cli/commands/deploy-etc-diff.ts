@@ -12,7 +12,12 @@ export const deployEtcDiff: Command = {
     "conflict with another image: paths that are a directory on one side only. Writes nothing. Without root, owners and labels do not count.",
   arguments: [],
   options: [
-    { name: "new", value: "ID", description: "the deployment whose image the changes are to be carried over to" },
+    {
+      name: "new",
+      value: "ID",
+      description: "the deployment whose image the changes are to be carried over to",
+      completes: "deployment",
+    },
     ...BASE_OPTIONS,
     ...METADATA_OPTIONS,
     ...SYSROOT_OPTIONS,

@@ -15,6 +15,7 @@ export const deployExport: Command = {
       name: "DEPLOYMENT",
       optional: true,
       description: "its id, or the tag or digest of an image; the booted deployment when left out",
+      completes: "deployment",
     },
   ],
   options: [

@@ -13,7 +13,12 @@ export const deployRollback: Command = {
   arguments: [],
   options: [
     ...SYSROOT_OPTIONS,
-    { name: "to", value: "ID", description: "the deployment to boot, of a sysroot that does not run" },
+    {
+      name: "to",
+      value: "ID",
+      description: "the deployment to boot, of a sysroot that does not run",
+      completes: "deployment",
+    },
     { name: "dry-run", short: "n", description: "only say what the order would be; nothing is written" },
   ],
   examples: [

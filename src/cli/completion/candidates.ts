@@ -1,7 +1,7 @@
 // What may stand at the cursor: from the table of commands, and for tags and images from the repository.
 
 import { readdirSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import type { Command, Completes, OptionSpec } from "../command.ts";
 import { C_TOOLS } from "../c-tools.ts";
 import { ALIASES, COMMANDS, GROUPS, visibleCommands } from "../commands.ts";
@@ -35,7 +35,7 @@ export async function complete(words: readonly string[], names: RepositoryNames)
     candidates: all.filter((candidate) => candidate.text.startsWith(current)),
     files: "done",
   });
-  if (line.pending !== undefined) return value(line.pending, current, "");
+  if (line.pending !== undefined && !isLeftOut(line.pending, current)) return value(line.pending, current, "");
   const inline = /^--([a-z-]+)=(.*)$/.exec(current);
   if (inline !== null) {
     const option = line.options.find((spec) => spec.name === inline[1]);
@@ -71,6 +71,13 @@ export async function complete(words: readonly string[], names: RepositoryNames)
         return { candidates: references(typed), files: "done" };
       case "command":
         return matching(await nextCommandWords(line.positionals.slice(line.used)));
+      case "deployment":
+        return {
+          candidates: deployments(line.sysroot)
+            .filter((id) => id.startsWith(typed))
+            .map((id) => bare(prefix + id)),
+          files: "done",
+        };
       case "tag":
       case "digest":
       case "image":
@@ -96,6 +103,13 @@ interface Line {
   /** How many of the positionals are the command's words. */
   readonly used: number;
   readonly selection: { repo: string | undefined; user: boolean; system: boolean };
+  /** Of the commands about deployments. */
+  readonly sysroot: string;
+}
+
+// Where a value may be missing, the next option is none.
+function isLeftOut({ optionalValue }: OptionSpec, word: string): boolean {
+  return optionalValue === true && word.startsWith("-");
 }
 
 // Like the parser, but the line is unfinished: what is wrong in it is passed over.
@@ -105,19 +119,25 @@ async function readWords(words: readonly string[]): Promise<Line> {
   let command: Command | undefined;
   let pending: OptionSpec | undefined;
   let repo: string | undefined;
+  let sysroot = "/sysroot";
   let user = false;
   let system = false;
   for (const word of words) {
-    if (pending !== undefined) {
+    if (pending !== undefined && !isLeftOut(pending, word)) {
       if (pending.name === "repo") repo = word;
+      if (pending.name === "sysroot") sysroot = word;
       pending = undefined;
       continue;
     }
     if (word.startsWith("--repo=")) repo = word.slice(7);
+    sysroot = /^--(?:sysroot|root)=(.*)$/.exec(word)?.[1] ?? sysroot;
     if (word === "--user") user = true;
     if (word === "--system") system = true;
     if (word.startsWith("-") && word !== "-") {
-      const spec = options.find((option) => `--${option.name}` === word || `-${option.short}` === word);
+      const spec = options.find(
+        ({ name, short, aliases = [] }) =>
+          [name, ...aliases].some((one) => `--${one}` === word) || `-${short}` === word,
+      );
       if (spec?.value !== undefined) pending = spec;
       continue;
     }
@@ -132,7 +152,18 @@ async function readWords(words: readonly string[]): Promise<Line> {
     }
   }
   const used = command === undefined ? 0 : command.name.split(" ").length;
-  return { pending, options, command, positionals, used, selection: { repo, user, system } };
+  return { pending, options, command, positionals, used, selection: { repo, user, system }, sysroot };
+}
+
+// Names of state directories: quicker than the boot menu, and near enough.
+function deployments(sysroot: string): string[] {
+  try {
+    return readdirSync(join(sysroot, "state/deploy"), { withFileTypes: true }).flatMap((entry) =>
+      entry.isDirectory() ? [entry.name] : [],
+    );
+  } catch {
+    return [];
+  }
 }
 
 async function nextCommandWords(before: readonly string[]): Promise<Candidate[]> {

@@ -122,7 +122,7 @@ export class World {
 
   /** What goes with the machine. */
   clearRun(): void {
-    rmSync(join(this.root, "run"), { recursive: true });
+    rmSync(join(this.root, "run"), { recursive: true, force: true });
     mkdirSync(join(this.root, "run"));
   }
 
