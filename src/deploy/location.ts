@@ -158,6 +158,12 @@ function complete(
       hint: "the ids are those that status shows as Verity, in full",
     });
   const named = { ...paths, sysroot };
+  const { stateroot = "default" } = paths;
+  // It becomes a component of paths.
+  if (!isDeploymentId(stateroot))
+    throw new ComposefsError("usage", `${JSON.stringify(stateroot)} cannot be the name of a stateroot`, {
+      hint: "letters, digits, dots, dashes and underscores are fine",
+    });
   const bootloader = paths.bootloader ?? detectBootloader(named);
   const boot = bootDirectory(named, bootloader);
   return {
@@ -170,7 +176,7 @@ function complete(
     runDirectory: paths.runDirectory,
     bootedId: paths.bootedId ?? undefined,
     etc: paths.etc,
-    stateroot: paths.stateroot ?? "default",
+    stateroot,
   };
 }
 

@@ -63,7 +63,7 @@ export async function stageDeployment(
   await makeRoom(sysroot, room);
   const open = (file: Parameters<typeof openImageFile>[1]) => openImageFile(repository, file);
   const files = await carryOut(volumes, boot.files, { open, signal, onProgress });
-  await writeStateDirectory(sysroot, image, origin, options);
+  await writeStateDirectory(sysroot, image, origin, { ...options, base: base?.id });
   const entries = [{ source: boot.entry }, ...(second ? [second] : [])];
   await stageMenu(sysroot.boot, writeMenu(location.bootloader, entries, image.description.osId), signal);
   await writeMarker(sysroot, image.id, options.downloadOnly ?? false);

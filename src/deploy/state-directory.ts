@@ -2,7 +2,7 @@
 // and the origin that says which image it came from.
 
 import { chmodSync, closeSync, constants, lstatSync, mkdirSync, openSync, readdirSync } from "node:fs";
-import { renameSync, rmSync, symlinkSync } from "node:fs";
+import { readlinkSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { makeDirectories, writeDurably } from "../boot/change/durable.ts";
 import type { BootVolume } from "../boot/change/volume.ts";
@@ -11,6 +11,7 @@ import { syscalls } from "../runtime/syscalls.ts";
 import type { XattrChoice } from "./carried-xattrs.ts";
 import type { DeploymentImage } from "./deployment-image.ts";
 import { type HostImage, originReference } from "./image-reference.ts";
+import type { SysrootLocation } from "./location.ts";
 import { type OpenSysroot, STATE_DIRECTORY } from "./open-sysroot.ts";
 import {
   BOOT_DIGEST,
@@ -26,6 +27,12 @@ import { removeTrees } from "./remove-tree.ts";
 import { rootDirectory, seedDirectory, type SeedOptions } from "./seed.ts";
 import type { Digest } from "../oci/digest.ts";
 import { readText } from "./sysroot-files.ts";
+
+/** Options of {@link writeStateDirectory}. */
+export interface StateOptions extends MetadataOptions {
+  /** The deployment whose `/var` is shared; that of the stateroot that the sysroot was located with when left out. */
+  readonly base?: string | undefined;
+}
 
 /** What of the metadata of `/etc` and `/var` is written. */
 export interface MetadataOptions {
@@ -68,22 +75,30 @@ export async function writeStateDirectory(
   sysroot: OpenSysroot,
   image: DeploymentImage,
   origin: string,
-  options: MetadataOptions,
+  options: StateOptions,
 ): Promise<void> {
   const { location, repository, signal, root } = sysroot;
+  const name = sharedStateroot(location, options.base);
   const seed = { ...metadataOptions(options), signal };
   const directory = join(location.sysroot, statePath(image.id));
   removeStateDirectory(root, image.id);
   openDirectory(directory);
   await seedDirectory(repository, rootDirectory(image.tree, "etc"), directory, "etc", seed);
   removeUpdated(sysroot, image.id);
-  await seedVar(sysroot, image, seed);
-  attempt(`making ${directory}/var`, directory, () =>
-    symlinkSync(`../../os/${location.stateroot}/var`, join(directory, "var")),
-  );
+  await seedVar(sysroot, name, image, seed);
+  attempt(`making ${directory}/var`, directory, () => symlinkSync(`../../os/${name}/var`, join(directory, "var")));
   await writeDurably(root, `${statePath(image.id)}/${image.id}.origin`, [Buffer.from(origin)], signal);
   attempt(`making ${directory} durable`, directory, () => chmodSync(join(directory, `${image.id}.origin`), 0o644));
   syncSysroot(sysroot);
+}
+
+// An update goes on with the data of its base, also when nobody says again what the stateroot is called.
+function sharedStateroot({ sysroot, stateroot }: SysrootLocation, base: string | undefined): string {
+  if (stateroot !== "default" || base === undefined) return stateroot;
+  const link = join(sysroot, statePath(base), "var");
+  const target = lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink() === true ? readlinkSync(link) : "";
+  const name = /^\.\.\/\.\.\/os\/([^/]+)\/var$/.exec(target)?.[1];
+  return name === undefined || name === "." || name === ".." ? stateroot : name;
 }
 
 /** Removes `.updated` from the `/etc` of a deployment, so that what is to run after an update does run. */
@@ -97,10 +112,11 @@ const NEW_VAR = ".composefs-var";
 
 async function seedVar(
   { location, repository, root }: OpenSysroot,
+  name: string,
   { tree }: DeploymentImage,
   seed: SeedOptions,
 ): Promise<void> {
-  const stateroot = join(location.sysroot, "state/os", location.stateroot);
+  const stateroot = join(location.sysroot, "state/os", name);
   const path = join(stateroot, "var");
   if (attempt(`reading ${path}`, path, () => isFilled(path))) return;
   makeDirectories(root, "state/os");
@@ -115,6 +131,7 @@ async function seedVar(
     if ((error as { code?: unknown }).code !== "EBUSY") throw systemError(error, `making ${path}`, path);
     removeTrees(stateroot, (name) => name === NEW_VAR);
     await seedDirectory(repository, source, stateroot, "var", seed);
+    syncFileSystem(path);
   }
 }
 
@@ -133,10 +150,14 @@ function openDirectory(path: string): void {
 
 /** Makes everything that was written to the sysroot's file system durable. */
 export function syncSysroot({ location: { sysroot } }: OpenSysroot): void {
-  attempt(`making ${sysroot} durable`, sysroot, () => {
-    const fd = openSync(join(sysroot, STATE_DIRECTORY), constants.O_RDONLY | constants.O_DIRECTORY);
+  syncFileSystem(join(sysroot, STATE_DIRECTORY));
+}
+
+function syncFileSystem(path: string): void {
+  attempt(`making ${path} durable`, path, () => {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
     try {
-      syscalls().syncfs(fd, sysroot);
+      syscalls().syncfs(fd, path);
     } finally {
       closeSync(fd);
     }

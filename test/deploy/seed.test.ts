@@ -143,6 +143,16 @@ describe("/var", () => {
     expect(readFileSync(at("state/os/default/var/lib/seed"), "utf8")).toBe("1\n");
   });
 
+  test("of another stateroot is that of every later deployment, too", async () => {
+    layout({ version: "1" });
+    const image = { transport: "oci", image: join(root, "image") } as const;
+    await installDeployment({ ...paths(), stateroot: "mine" }, image, { verity: "allow-missing" });
+    layout({ version: "2" });
+    const { id } = await upgrade();
+    expect(readlinkSync(at(`state/deploy/${id}/var`))).toBe("../../os/mine/var");
+    expect(readdirSync(at("state/os"))).toEqual(["mine"]);
+  });
+
   test("what a cut run left of it is no /var", async () => {
     mkdirSync(at("state/os/default/.composefs-var/lib"), { recursive: true });
     mkdirSync(at("state/os/default/var"));

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Algorithm } from "../../src/bytes/algorithm.ts";
 import type { BootLoader } from "../../src/boot/entry/order.ts";
 import { rollBack } from "../../src/deploy/carry-out-rollback.ts";
+import { deployGc } from "../../src/deploy/collect.ts";
 import { readDeployments } from "../../src/deploy/deployments.ts";
 import { finalizeDeployment } from "../../src/deploy/finalize.ts";
 import { hostStatus } from "../../src/deploy/host.ts";
@@ -19,6 +20,7 @@ import { switchDeployment } from "../../src/deploy/switch.ts";
 import { readSysroot } from "../../src/deploy/sysroot.ts";
 import { upgradeDeployment } from "../../src/deploy/upgrade.ts";
 import { listTags } from "../../src/oci/tags.ts";
+import { TestRegistry } from "../fixtures/registry.ts";
 import { type HostImageParts, hostLayout, sealedHostLayout } from "./host-images.ts";
 
 let root: string;
@@ -263,4 +265,45 @@ describe("the same content", () => {
     });
     expect(await order()).toEqual([first, second]);
   });
+});
+
+test("an image of a registry: the tag that is followed moves, and another tag is followed from then on", async () => {
+  await using registry = await TestRegistry.start();
+  const offer = (version: string, tag: string) => {
+    const manifest = layout({ version }, tag);
+    const layouts = join(root, tag);
+    const index = JSON.parse(readFileSync(join(layouts, "index.json"), "utf8")) as {
+      manifests: { annotations: object }[];
+    };
+    for (const one of index.manifests) one.annotations = { "org.opencontainers.image.ref.name": tag };
+    writeFileSync(join(layouts, "index.json"), JSON.stringify(index));
+    registry.load(layouts);
+    return manifest;
+  };
+  const client = { registry: { tlsVerify: false } };
+  const reference: HostImage = { transport: "registry", image: `${registry.host}/demo/os:stable` };
+  offer("1.0", "stable");
+  const options = { verity: "allow-missing", ...client } as const;
+  const first = (await installDeployment(paths, reference, options)).id ?? "";
+  expect((await opened((sysroot) => upgradeDeployment(sysroot, client))).decision).toEqual({
+    action: "none",
+    reason: "booted",
+  });
+  const moved = offer("1.1", "stable");
+  const { id = "", manifest } = await opened((sysroot) => upgradeDeployment(sysroot, client));
+  expect(manifest).toBe(moved);
+  offer("2.0", "testing");
+  const next = await opened((sysroot) => upgradeDeployment(sysroot, { ...client, tag: "testing" }));
+  expect(next.reference?.image).toBe(`${registry.host}/demo/os:testing`);
+  expect(await order()).toEqual([next.id, id]);
+  expect(readDeployments(await read()).others[0]?.image).toEqual({
+    ...reference,
+    image: `${registry.host}/demo/os:testing`,
+  });
+  // What works locally asks nobody.
+  const asked = registry.requests.length;
+  await opened((sysroot) => rollBack(sysroot, id));
+  await opened((sysroot) => deployGc(sysroot));
+  expect(registry.requests.length).toBe(asked);
+  expect(existsSync(etcOf(first, "version.conf"))).toBe(false);
 });
