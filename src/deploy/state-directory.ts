@@ -121,7 +121,7 @@ async function seedVar(
   if (attempt(`reading ${path}`, path, () => isFilled(path))) return;
   makeDirectories(root, "state/os");
   openDirectory(stateroot);
-  removeTrees(stateroot, (name) => name === NEW_VAR);
+  removeTrees(stateroot, (entry) => entry === NEW_VAR);
   const source = rootDirectory(tree, "var");
   await seedDirectory(repository, source, stateroot, NEW_VAR, seed);
   try {
@@ -129,7 +129,7 @@ async function seedVar(
   } catch (error) {
     // A file system of its own is mounted there.
     if ((error as { code?: unknown }).code !== "EBUSY") throw systemError(error, `making ${path}`, path);
-    removeTrees(stateroot, (name) => name === NEW_VAR);
+    removeTrees(stateroot, (entry) => entry === NEW_VAR);
     await seedDirectory(repository, source, stateroot, "var", seed);
     syncFileSystem(path);
   }
