@@ -12,6 +12,7 @@ import type { Directory } from "../tree/node.ts";
 import { type BootImage, type BootRequest, buildBootImages, isBootFailure } from "./boot-images.ts";
 import { buildTree, type StoredLayer } from "./build-image.ts";
 import type { Digest } from "./digest.ts";
+import { type KeptBlobs, namedBlobs } from "./kept-blobs.ts";
 import { compareImageRefs, imageRefKey, isImageRef } from "./image-refs.ts";
 import { isStoredImage } from "./image-version.ts";
 import type { Manifest } from "./manifest.ts";
@@ -20,7 +21,15 @@ import { withPublishLock } from "./publish-lock.ts";
 import { referrerRef } from "./referrers.ts";
 import type { StreamLinks } from "./rewrite.ts";
 import { linksToMake, storedDocument, storeDocument } from "./store-documents.ts";
-import { configRef, configStream, layerStream, manifestStream, type StoredDocument } from "./streams.ts";
+import {
+  blobRef,
+  blobStream,
+  configRef,
+  configStream,
+  layerStream,
+  manifestStream,
+  type StoredDocument,
+} from "./streams.ts";
 import { TAG_PREFIX } from "./tag-name.ts";
 
 /** An image whose layers are stored and verified, and of which nothing is linked yet. */
@@ -33,6 +42,8 @@ export interface ImageParts {
   readonly isContainer: boolean;
   /** Lowest first, with repetitions: diff_ids of a container, blobs of an artifact. */
   readonly layers: readonly StoredLayer[];
+  /** Blobs to keep beside the layers. */
+  readonly keptBlobs?: KeptBlobs | undefined;
 }
 
 /** Options of {@link commitImage}. */
@@ -123,11 +134,17 @@ async function publishImage(
   const configId = await storeDocument(repository, stored, parts.configBytes, CONFIG, configRefs);
   const manifestName = manifestStream(parts.manifestDigest);
   const storedManifest = await storedDocument(repository, manifestName, parts.manifestDigest, MANIFEST);
-  const manifestRefs = new Map([[configRef(parts.configDigest), configId], ...layers]);
+  const blobs = new Map([...namedBlobs(repository, storedManifest?.refs ?? new Map()), ...(parts.keptBlobs ?? [])]);
+  const manifestRefs = new Map([
+    [configRef(parts.configDigest), configId],
+    ...layers,
+    ...[...blobs].map(([digest, id]): [string, ObjectId] => [blobRef(digest), id]),
+  ]);
   const manifestId = await storeDocument(repository, storedManifest, parts.manifestBytes, MANIFEST, manifestRefs);
 
   const own: StreamLinks = new Map([
     ...[...layers].map(([digest, id]): [string, ObjectId] => [layerStream(digest), id]),
+    ...[...blobs].map(([digest, id]): [string, ObjectId] => [blobStream(digest), id]),
     [configStream(parts.configDigest), configId],
     [manifestName, manifestId],
   ]);

@@ -13,7 +13,8 @@ import type { Digest } from "./digest.ts";
 import { streamBytes } from "./layer-bytes.ts";
 import { importLayer } from "./layer/import.ts";
 import type { Descriptor } from "./manifest.ts";
-import { openImage, type StoredImage } from "./stored-image.ts";
+import { keptBlob, type KeptBlobs, namedBlobs } from "./kept-blobs.ts";
+import { openImage, type StoredImage, type StoredManifest } from "./stored-image.ts";
 import { usableLayer } from "./stored-layer.ts";
 import { checkTag } from "./tag-name.ts";
 import { findTag } from "./tags.ts";
@@ -76,6 +77,7 @@ export async function copyImage(
     onProgress?.({ type: "done", id: layer.digest, skipped });
   }
   const layers: StoredLayer[] = image.layers.map(({ digest }) => ({ digest, id: ids.get(digest) as ObjectId }));
+  const keptBlobs = await copyKeptBlobs(from, to, manifest, signal);
   const committed = await commitImage(
     to,
     {
@@ -86,6 +88,7 @@ export async function copyImage(
       configBytes: config.bytes,
       isContainer,
       layers,
+      keptBlobs,
     },
     { tagFile, signal, onProgress },
   );
@@ -98,6 +101,23 @@ export async function copyImage(
     images: committed.images,
     copiedLayers,
   };
+}
+
+/** The compressed blobs that the source has kept. */
+async function copyKeptBlobs(
+  from: Repository,
+  to: Repository,
+  manifest: StoredManifest,
+  signal: AbortSignal | undefined,
+): Promise<KeptBlobs> {
+  const copied = new Map<Digest, ObjectId>();
+  for (const [digest, id] of namedBlobs(from, manifest.refs)) {
+    const blob = manifest.value.layers.find((layer) => layer.digest === digest);
+    if (blob === undefined) continue;
+    const known = await keptBlob(to, digest);
+    copied.set(digest, known ?? (await importBlob(to, streamBytes(from, id, signal), blob, { signal })).streamId);
+  }
+  return copied;
 }
 
 async function copyLayer(

@@ -37,6 +37,7 @@ import type { ImageReference } from "./reference.ts";
 import type { RegistryOptions } from "./registry/requests.ts";
 import type { StoreSelection } from "./source/containers-storage/discover.ts";
 import { readDocument } from "./source/document.ts";
+import { KeepingSource } from "./source/keeping.ts";
 import { openSource } from "./source/open.ts";
 import type { ImageSource } from "./source/source.ts";
 import { usableLayer } from "./stored-layer.ts";
@@ -59,6 +60,8 @@ export interface PullOptions {
    * Instead of those, find the boot image that has this id, whatever mode of xattrs and format it was made with. Needs `bootable`.
    */
   expectedDigest?: ObjectId | undefined;
+  /** Keep the layers in their compressed form too, so that the image can leave with the manifest that it has now. */
+  keepCompressed?: boolean | undefined;
   /** How to reach a registry, for references that name one. */
   registry?: RegistryOptions | undefined;
   /** Which container store to search, for references that begin with `containers-storage:`; found by its configuration when left out. */
@@ -161,7 +164,8 @@ export async function pullFrom(
   const tagFile = checkTag(tag);
   const config = await readConfig(repository, source, resolved, options);
   const plan = planLayers(resolved, config.bytes, source.unpackedLayer !== undefined);
-  const { layers, stats } = await importLayers(repository, source, plan, config.refs, options);
+  const keeping = keepingSource(repository, source, plan, options);
+  const { layers, stats } = await importLayers(repository, keeping ?? source, plan, config.refs, options);
   const parts: ImageParts = {
     manifestDigest: resolved.digest,
     manifestBytes: resolved.bytes,
@@ -170,6 +174,7 @@ export async function pullFrom(
     configBytes: config.bytes,
     isContainer: resolved.isContainer,
     layers,
+    keptBlobs: await keeping?.keepRest(options.signal),
   };
   const { signal, onProgress, formats } = options;
   let committed;
@@ -322,6 +327,29 @@ function planLayers(
     }
     return { digest: diffId, blob, kind: "container", name };
   });
+}
+
+function keepingSource(
+  repository: Repository,
+  source: ImageSource,
+  plan: readonly PlannedLayer[],
+  { keepCompressed = false, onProgress }: PullOptions,
+): KeepingSource | undefined {
+  if (!keepCompressed) return undefined;
+  if (source.unpackedLayer === undefined) return new KeepingSource(repository, source, blobsToKeep(plan));
+  onProgress?.({ type: "warning", message: `${source.transport} has layers unpacked only: there is nothing to keep` });
+  return undefined;
+}
+
+/** What cannot be made again from the stored layers: their archives are, their compressed forms are not. */
+function blobsToKeep(plan: readonly PlannedLayer[]): Descriptor[] {
+  return plan
+    .filter(({ digest, blob, kind }) =>
+      kind === "container"
+        ? blob.digest !== digest
+        : isTarLayer(blob.mediaType) && announcedCompression(blob.mediaType) !== "none",
+    )
+    .map(({ blob }) => blob);
 }
 
 /** Entries that a pull keeps for the merge instead of reading them back: about 40 MB. */

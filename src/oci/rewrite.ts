@@ -7,7 +7,15 @@ import type { ProgressListener } from "../progress.ts";
 import { listLinks } from "../repository/links.ts";
 import type { Repository } from "../repository/repository.ts";
 import { CONFIG, MANIFEST, type ContentType } from "../splitstream/content-type.ts";
-import { configRef, configStream, digestOfStream, layerStream, writeStreamAround } from "./streams.ts";
+import {
+  blobRef,
+  blobStream,
+  configRef,
+  configStream,
+  digestOfStream,
+  layerStream,
+  writeStreamAround,
+} from "./streams.ts";
 
 /** Streams and the object ids that their links are to have, in the order in which they must be linked. */
 export type StreamLinks = Map<string, ObjectId>;
@@ -51,6 +59,7 @@ function isConfigRef(ref: string): boolean {
 
 /** The stream that a named ref of a config or manifest stands for. */
 function namedStream(ref: string): string {
+  if (ref.startsWith(blobRef(""))) return blobStream(ref.slice(blobRef("").length));
   return isConfigRef(ref) ? configStream(ref.slice("config:".length)) : layerStream(ref);
 }
 

@@ -70,5 +70,5 @@ export async function linksToMake(
 
 /** Layers are linked first, then configs, then manifests. */
 function linkRank(name: string): number {
-  return name.startsWith("oci-layer-") ? 0 : name.startsWith("oci-config-") ? 1 : 2;
+  return name.startsWith("oci-layer-") || name.startsWith("oci-blob-") ? 0 : name.startsWith("oci-config-") ? 1 : 2;
 }

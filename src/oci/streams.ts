@@ -23,6 +23,16 @@ export function manifestStream(digest: Digest): string {
   return `oci-manifest-${digest}`;
 }
 
+/** The stream of a blob that is kept in its compressed form. */
+export function blobStream(digest: Digest): string {
+  return `oci-blob-${digest}`;
+}
+
+/** The named ref by which a manifest stream names such a blob. */
+export function blobRef(digest: Digest): string {
+  return `blob:${digest}`;
+}
+
 /** The named ref by which a manifest stream names its config. */
 export function configRef(digest: Digest): string {
   return `config:${digest}`;

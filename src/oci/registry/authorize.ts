@@ -28,6 +28,8 @@ export type Answer =
 export interface Asker {
   /** Without the host. */
   readonly path: string;
+  /** What is to be done there; `pull` when left out. */
+  readonly actions?: "pull" | "pull,push";
   /** The registry that sent the challenge. */
   readonly registry: URL;
   readonly credentials: Credentials | undefined;
@@ -48,7 +50,7 @@ export function answerChallenge(header: string, asker: Asker): Answer | undefine
   return { kind: "header", authorization: basic(credentials) };
 }
 
-function tokenAnswer({ parameters }: Challenge, { path, registry, credentials }: Asker): Answer {
+function tokenAnswer({ parameters }: Challenge, { path, registry, credentials, actions = "pull" }: Asker): Answer {
   const { realm = "", service, scope } = parameters;
   const url = URL.canParse(realm) ? new URL(realm) : undefined;
   if (url === undefined || !/^https?:$/.test(url.protocol)) {
@@ -62,7 +64,7 @@ function tokenAnswer({ parameters }: Challenge, { path, registry, credentials }:
   url.password = "";
   const isSafe = url.protocol === "https:" || (registry.protocol === "http:" && url.host === registry.host);
   const shown = isSafe ? credentials : undefined;
-  const scopes = [`repository:${path}:pull`];
+  const scopes = [`repository:${path}:${actions}`];
   if (scope !== undefined && scope !== scopes[0]) scopes.push(scope);
   const key = [url.href, service, ...scopes].join(" ");
   if (shown?.kind === "identity") {

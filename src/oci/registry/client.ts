@@ -8,7 +8,7 @@ import type { RegistryName } from "../reference.ts";
 import { answerChallenge, MAX_TOKEN_REPLY, parseToken, type Token, type TokenRequest } from "./authorize.ts";
 import { errorText } from "./error-body.ts";
 import { findCredentials, type Credentials } from "./credentials.ts";
-import type { HttpResponse } from "./http.ts";
+import type { HttpBody, HttpMethod, HttpResponse } from "./http.ts";
 import { Requests, type RegistryOptions } from "./requests.ts";
 import { backoff, isTransient, MAX_TRIES, pause, retryAfter, Transient } from "./retry.ts";
 
@@ -28,16 +28,20 @@ export interface FetchedManifest {
 /** One repository on one registry. */
 export class RegistryClient {
   readonly #name: RegistryName;
+  readonly #actions: "pull" | "pull,push";
   readonly #options: RegistryOptions;
   readonly #requests: Requests;
   readonly #tokens = new Map<string, Token>();
   #credentials: Promise<Credentials | undefined> | undefined;
   #base: Promise<URL> | undefined;
+  #found: URL | undefined;
   /** The header that was good for the last request. */
   #authorization: { header: string; expires: number } | undefined;
 
-  constructor(name: RegistryName, options: RegistryOptions = {}) {
+  /** @param actions what tokens are asked for */
+  constructor(name: RegistryName, options: RegistryOptions = {}, actions: "pull" | "pull,push" = "pull") {
     this.#name = name;
+    this.#actions = actions;
     this.#options = options;
     this.#requests = new Requests(name.host, options);
   }
@@ -131,6 +135,56 @@ export class RegistryClient {
     }
   }
 
+  /**
+   * One request of a push, authorized, not redirected. Every answer is given back but a second 401.
+   *
+   * @param target a path below the repository, or where an answer said to go on: only the registry itself sees the authorization
+   * @param body made anew for each try
+   */
+  async request(
+    method: HttpMethod,
+    target: string | URL,
+    what: string,
+    options: {
+      readonly headers?: Readonly<Record<string, string>>;
+      readonly body?: () => HttpBody;
+      readonly signal?: AbortSignal | undefined;
+    } = {},
+  ): Promise<HttpResponse> {
+    const { headers = {}, body, signal } = options;
+    const base = (this.#found = await this.#ping(signal));
+    const url = typeof target === "string" ? new URL(`${this.#name.path}/${target}`, base) : target;
+    let sent = await this.#currentAuthorization();
+    for (let round = 0; ; round++) {
+      const isOwn = url.origin === base.origin;
+      const own = sent === undefined || !isOwn ? headers : { ...headers, authorization: sent };
+      const content = body === undefined ? {} : { body: body() };
+      const response = await this.#requests.send(url, { method, headers: own, ...content }, what, signal);
+      if (response.status !== 401 || !isOwn) return response;
+      if (round > 0) throw await this.#failure(response, what);
+      const fresh = await this.#authorize(response.header("www-authenticate") ?? "", base, sent, signal);
+      if (fresh === undefined) throw await this.#failure(response, what);
+      response.discard();
+      sent = fresh;
+    }
+  }
+
+  /** Where the API is, known after the first answer. */
+  get base(): URL {
+    if (this.#found === undefined) throw new ComposefsError("internal", "the registry has not been reached yet");
+    return this.#found;
+  }
+
+  /** The error that an answer stands for: a {@link Transient} when another try may help. */
+  failure(response: HttpResponse, what: string): Promise<unknown> {
+    return this.#failure(response, what);
+  }
+
+  /** Tries again what may be over. @throws what the last try threw */
+  retried<T>(signal: AbortSignal | undefined, action: () => Promise<T>): Promise<T> {
+    return this.#retried(signal, action);
+  }
+
   /** Closes the connections. */
   close(): void {
     this.#requests.close();
@@ -211,7 +265,12 @@ export class RegistryClient {
     signal?: AbortSignal,
   ): Promise<string | undefined> {
     const credentials = await this.#findCredentials();
-    const answer = answerChallenge(challenge, { path: this.#name.path, registry, credentials });
+    const answer = answerChallenge(challenge, {
+      path: this.#name.path,
+      registry,
+      credentials,
+      actions: this.#actions,
+    });
     if (answer === undefined) return undefined;
     if (answer.kind === "header") {
       if (answer.authorization === refused) return undefined;

@@ -8,7 +8,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 
-import { systemError, throwIfAborted } from "../../error.ts";
+import { ComposefsError, systemError, throwIfAborted } from "../../error.ts";
 import { proxyAgent, proxyFor } from "./proxy.ts";
 
 /** How long is waited, in milliseconds. */
@@ -36,12 +36,19 @@ export interface TlsFiles {
   readonly rejectUnauthorized?: boolean | undefined;
 }
 
+/** The methods of the registry protocol. */
+export type HttpMethod = "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
+
+/** What a request carries. */
+export type HttpBody = string | Uint8Array | AsyncIterable<Uint8Array>;
+
 /** A request. */
 export interface HttpRequest {
-  readonly method?: "GET" | "POST";
+  readonly method?: HttpMethod;
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string;
+  /** Chunks are sent before the next one is asked for. */
+  readonly body?: HttpBody;
   readonly tls?: TlsFiles;
   readonly timeouts: Timeouts;
   readonly signal?: AbortSignal | undefined;
@@ -108,7 +115,14 @@ export class Connections {
       };
       const abort = () => fail(new Error("interrupted"));
       const late = () => fail(new TransportError(`no answer within ${timeouts.head / 1000} s`, "ETIMEDOUT"));
-      const timer = setTimeout(late, timeouts.head);
+      let timer = setTimeout(late, timeouts.head);
+      let isSent = false;
+      const proceed = () => {
+        if (isSettled) return false;
+        clearTimeout(timer);
+        timer = setTimeout(late, timeouts.head);
+        return true;
+      };
       signal?.addEventListener("abort", abort, { once: true });
       outgoing.on("error", fail);
       outgoing.on("response", (incoming) => {
@@ -117,6 +131,8 @@ export class Connections {
           return;
         }
         settle();
+        // What was not sent any more would be taken for the next request on this connection.
+        if (!isSent) incoming.once("close", () => outgoing.destroy());
         resolve({
           status: incoming.statusCode ?? 0,
           header: (name) => {
@@ -132,7 +148,14 @@ export class Connections {
           },
         });
       });
-      outgoing.end(request.body);
+      const { body } = request;
+      if (body === undefined || typeof body === "string" || body instanceof Uint8Array) {
+        isSent = true;
+        outgoing.end(body);
+      } else
+        void sendBody(outgoing, body, proceed).then((isWhole) => {
+          isSent = isWhole;
+        }, fail);
     });
   }
 
@@ -155,6 +178,28 @@ export class Connections {
     }
     return agent;
   }
+}
+
+/** Sends a body at the pace of the other side; gives false when the answer came before its end. */
+async function sendBody(
+  outgoing: http.ClientRequest,
+  body: AsyncIterable<Uint8Array>,
+  proceed: () => boolean,
+): Promise<boolean> {
+  for await (const chunk of body) {
+    if (!proceed()) return false;
+    // Called when the chunk is handed over, and when it cannot be any more: then the request's own error says why.
+    await new Promise<void>((resolve) => {
+      outgoing.once("close", resolve);
+      outgoing.write(chunk, () => {
+        outgoing.off("close", resolve);
+        resolve();
+      });
+    });
+  }
+  if (!proceed()) return false;
+  outgoing.end();
+  return true;
 }
 
 async function* readBody(
@@ -199,7 +244,8 @@ async function* readBody(
 }
 
 function asTransportError(error: unknown): unknown {
-  if (error instanceof TransportError) return error;
+  // What makes the body of a request has errors of its own.
+  if (error instanceof TransportError || error instanceof ComposefsError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
   const symbol = typeof code === "string" ? code : "";
   const text = /^write EPROTO|wrong.version.number|InvalidContentType/i.test(`${symbol} ${message}`)

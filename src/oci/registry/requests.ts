@@ -8,6 +8,8 @@ import {
   TIMEOUTS,
   tlsFiles,
   TransportError,
+  type HttpBody,
+  type HttpMethod,
   type HttpResponse,
   type Timeouts,
   type TlsFiles,
@@ -84,7 +86,7 @@ export class Requests {
   /** One request; what fails below HTTP is a {@link Transient}. */
   async send(
     url: URL,
-    request: { method: "GET" | "POST"; headers: Readonly<Record<string, string>>; body?: string },
+    request: { method: HttpMethod; headers: Readonly<Record<string, string>>; body?: HttpBody },
     what: string,
     signal?: AbortSignal,
   ): Promise<HttpResponse> {

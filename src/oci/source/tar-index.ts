@@ -2,12 +2,13 @@
 // The dialects are those of section 5.1. Compressed archives are unpacked into a nameless temporary file first.
 
 import { constants } from "node:fs";
-import { mkdtemp, open, rm, type FileHandle } from "node:fs/promises";
+import { open, type FileHandle } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, posix } from "node:path";
+import { posix } from "node:path";
 
 import type { ByteString } from "../../bytes/byte-string.ts";
 import { ComposefsError, systemError, throwIfAborted } from "../../error.ts";
+import { namelessFile } from "../../runtime/nameless-file.ts";
 import { decompress, sniffCompression } from "../decompress.ts";
 import { METADATA_LIMIT, withoutNul } from "../tar-entry.ts";
 import {
@@ -193,13 +194,7 @@ async function spool(
   limit: number,
   signal?: AbortSignal,
 ): Promise<FileHandle> {
-  const directory = await mkdtemp(join(tmpdir(), "composefs-archive-"));
-  let file: FileHandle;
-  try {
-    file = await open(join(directory, "archive.tar"), "wx+", 0o600);
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
+  const file = await namelessFile("composefs-archive-");
   try {
     let written = 0;
     for await (const bytes of source) {

@@ -44,6 +44,7 @@ export async function deriveNames(store: ObjectStore, objects: Objects, signal?:
 function namedPaths(name: string, target: ObjectId, algorithm: Algorithm): string[] {
   if (name.startsWith("composefs.image")) return isObjectId(target, algorithm) ? [`images/${target}`] : [];
   if (name.startsWith("config:") && isDigest(name.slice(7))) return [`streams/oci-config-${name.slice(7)}`];
+  if (name.startsWith("blob:") && isDigest(name.slice(5))) return [`streams/oci-blob-${name.slice(5)}`];
   return isDigest(name) ? [`streams/oci-layer-${name}`] : [];
 }
 

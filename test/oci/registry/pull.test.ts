@@ -418,7 +418,15 @@ describe("authentication", () => {
     };
     other.misbehave = ({ url }, response) => {
       other.serve(
-        { method: "GET", url: url.replace("?signed=1", ""), authorization: undefined, range: undefined, body: "" },
+        {
+          method: "GET",
+          url: url.replace("?signed=1", ""),
+          authorization: undefined,
+          range: undefined,
+          body: "",
+          bytes: Buffer.alloc(0),
+          headers: {},
+        },
         response,
       );
       return true;
