@@ -54,6 +54,8 @@ export interface ExportOptions {
 export interface ExportedImage {
   /** Digest of the manifest that was written; that of the image when its layers came as plain archives or their blobs were kept. */
   readonly manifest: Digest;
+  /** Whether it is the manifest of the image, so that signatures of that hold for what was written. */
+  readonly isOriginal: boolean;
   readonly config: Digest;
   /** Digests of the blobs of the layers. */
   readonly layers: readonly Digest[];
@@ -170,7 +172,12 @@ async function writeImage(
   const isSame = layers.every((layer, index) => layer === manifest.value.layers[index]);
   const bytes = isSame ? manifest.bytes : withLayers(manifest.bytes, layers, manifest.value.layers);
   const written = await target.publish(bytes, mediaType, { os, architecture }, signal);
-  return { manifest: written.digest, config: config.digest, layers: layers.map((layer) => layer.digest) };
+  return {
+    manifest: written.digest,
+    isOriginal: isSame,
+    config: config.digest,
+    layers: layers.map((layer) => layer.digest),
+  };
 }
 
 // What nobody here knows stays.

@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { TestRegistry } from "../fixtures/registry.ts";
 import { EXAMPLE, MKCOMPOSEFS, run, temporaryDirectory } from "./program.ts";
 
 const { id: IMAGE_ID } = JSON.parse(readFileSync(join(EXAMPLE, "../expected.json"), "utf8")) as { id: string };
@@ -329,6 +330,48 @@ describe("changing", () => {
     expect(JSON.parse(named.stdout)).toMatchObject({ manifest, config, tag: "2.50" });
     const { stdout } = await run(["--repo", to, "oci", "compute-id", "2.50"]);
     expect(stdout).toMatch(/^[0-9a-f]{64}\n$/);
+  });
+
+  it("oci copy, out of the repository", async () => {
+    const from = join(directory, "kept");
+    await run(["init", "--insecure", from]);
+    const kept = await run([
+      "oci",
+      "pull",
+      "--keep-compressed",
+      ...PLATFORM,
+      `oci:${EXAMPLE}:v1`,
+      "os:v1",
+      "--repo",
+      from,
+      "--json",
+    ]);
+    expect(JSON.parse(kept.stdout)).toMatchObject({ manifest });
+    await using registry = await TestRegistry.start();
+    const where = `docker://${registry.host}/project/os:v1`;
+    const digestFile = join(directory, "pushed-digest");
+    const copy = (...words: string[]) => run(["oci", "copy", "os:v1", ...words, "--repo", from]);
+    const pushed = await copy(where, "--tls-verify=false", "--digest-file", digestFile);
+    expect(pushed).toMatchObject({
+      status: 0,
+      stdout: `Copied image os:v1 to ${where}\nManifest digest: ${manifest}\nConfig digest:   ${config}\n`,
+    });
+    expect(readFileSync(digestFile, "utf8")).toBe(`${manifest}\n`);
+    const again = await run(["oci", "pull", where, "again", "--tls-verify=false", "--repo", from, "--json"]);
+    expect(JSON.parse(again.stdout)).toMatchObject({ manifest, statistics: { layers_imported: 0 } });
+    const archive = `oci-archive:${join(directory, "copied.tar")}:v1`;
+    const archived = await copy(archive, "--json");
+    expect(JSON.parse(archived.stdout)).toMatchObject({ manifest, config, is_original: true, destination: archive });
+    const plain = await copy(`oci:${join(directory, "plain")}:v1`, "--uncompressed", "--json");
+    const { manifest: other, is_original: isOriginal } = JSON.parse(plain.stdout) as Record<string, unknown>;
+    expect(isOriginal).toBe(false);
+    expect(other).not.toBe(manifest);
+    expect(plain.stderr).toContain("--keep-compressed");
+    const wrong = await copy(`dir:${directory}/out`);
+    expect(wrong).toMatchObject({ status: 2, stdout: "" });
+    expect(wrong.stderr).toContain("skopeo copy");
+    expect(await copy(where, "--name", "x")).toMatchObject({ status: 2 });
+    expect(await copy("--uncompressed", "--from", from)).toMatchObject({ status: 2 });
   });
 
   it("oci import-layer verifies what it reads", async () => {

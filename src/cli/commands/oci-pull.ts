@@ -39,6 +39,11 @@ export const ociPull: Command = {
       name: "all",
       description: "every image of an index, each tagged NAME-OS-ARCH[-VARIANT]; this machine's gets NAME, too",
     },
+    {
+      name: "keep-compressed",
+      description:
+        "keep the layers as they came, too: a copy of the image then has the same manifest, whose signatures hold",
+    },
     jobsOption("layers imported"),
     ...REGISTRY_OPTIONS,
     {
@@ -100,7 +105,18 @@ export const ociPull: Command = {
     checkTag(tag ?? reference);
     const wanted = platform === undefined ? undefined : parsePlatform(platform);
     await using repository = await context.openRepository({ write: true, create: true });
-    const common = { tag, jobs, bootable, registry, storage, localFetch, signal, onProgress: progress };
+    const keepCompressed = context.flag("keep-compressed");
+    const common = {
+      tag,
+      jobs,
+      bootable,
+      keepCompressed,
+      registry,
+      storage,
+      localFetch,
+      signal,
+      onProgress: progress,
+    };
     if (all) {
       const { pullAll } = await import("../../oci/pull-all.ts");
       const { formatPlatform } = await import("../../oci/platform.ts");

@@ -152,10 +152,12 @@ export class Connections {
       if (body === undefined || typeof body === "string" || body instanceof Uint8Array) {
         isSent = true;
         outgoing.end(body);
-      } else
-        void sendBody(outgoing, body, proceed).then((isWhole) => {
-          isSent = isWhole;
-        }, fail);
+      } else {
+        const send = async () => {
+          isSent = await sendBody(outgoing, body, proceed);
+        };
+        send().catch(fail);
+      }
     });
   }
 
