@@ -95,8 +95,7 @@ export async function createDiskImage(
 ): Promise<DiskImage> {
   const { signal, lock, esp, seal = true } = options;
   throwIfAborted(signal);
-  const rootPath = resolve(sysroot);
-  checkPlaces(rootPath, output);
+  const rootPath = checkPlaces(sysroot, output);
   using _lock = await lockDeployments(rootPath, signal, lock);
   await using repository = await Repository.open(join(rootPath, "composefs"), {
     write: false,
@@ -138,19 +137,21 @@ export async function createDiskImage(
   };
 }
 
-// An image inside of what it is made of would be part of itself.
-function checkPlaces(rootPath: string, output: string): void {
-  if (!existsSync(rootPath))
-    throw new ComposefsError("not-found", `there is no directory ${rootPath}`, {
-      path: rootPath,
+// An image inside of what it is made of would be part of itself. Answers where the sysroot really is.
+function checkPlaces(sysroot: string, output: string): string {
+  if (!existsSync(sysroot))
+    throw new ComposefsError("not-found", `there is no directory ${sysroot}`, {
+      path: sysroot,
       hint: "name the directory that holds composefs and state",
     });
   try {
-    if (isBelow(realpathSync(rootPath), realpathSync(dirname(resolve(output)))))
+    const rootPath = realpathSync(sysroot);
+    if (isBelow(rootPath, realpathSync(dirname(resolve(output)))))
       throw new ComposefsError("usage", `${output} lies in the sysroot that it is to be made of`, {
         path: output,
         hint: "name a place outside of it with --output",
       });
+    return rootPath;
   } catch (error) {
     throw systemError(error, `writing ${output}`, output);
   }

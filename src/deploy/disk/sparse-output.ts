@@ -56,5 +56,5 @@ export class SparseOutput implements BlockOutput {
 
 function isZero(bytes: Uint8Array, start: number, end: number): boolean {
   // Most blocks differ at once; what is left is one comparison in native code.
-  return bytes[start] === 0 && ZEROS.compare(bytes, start, end, 0, end - start) === 0;
+  return bytes[start] === 0 && ZEROS.subarray(0, end - start).equals(bytes.subarray(start, end));
 }
