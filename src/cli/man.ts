@@ -62,7 +62,7 @@ export function commandPage(command: Command, version: string): string {
     section("GLOBAL OPTIONS"),
     paragraphs("Those of composefs(1)."),
     ...(examples.length > 0
-      ? [section("EXAMPLES"), ...examples.map(({ line, says }) => item(`composefs ${text(line)}`, says))]
+      ? [section("EXAMPLES"), ...examples.map((one) => item(`composefs ${text(one.line)}`, one.says))]
       : []),
     section("EXIT STATUS"),
     paragraphs(STATUS),
