@@ -156,21 +156,18 @@ export async function deployJobs(loader: Loader): Promise<DeployJobs> {
       if (!(error instanceof ComposefsError) || error.reason !== reason) throw error;
     };
     const collect = (path: string) => opened(path, async (sysroot) => void (await deployGc(sysroot)));
+    const booted = ["--allow-missing-verity", "--karg", "rw"];
     const jobs: DeployJob[] = [
       {
         name: "install",
         from: empty,
         args: (path) => [
-          ...[
-            "deploy",
-            "install",
-            fresh.reference,
-            "--target",
-            `oci:${layout}:os`,
-            "--allow-missing-verity",
-            "--karg",
-            "rw",
-          ],
+          "deploy",
+          "install",
+          fresh.reference,
+          "--target",
+          `oci:${layout}:os`,
+          ...booted,
           ...where(path),
         ],
         again: async (path) =>

@@ -40,6 +40,7 @@ describeWithPeers(["strace"], "kill -9 before every call that changes a sysroot"
     const job = setup.jobs.get(name);
     if (job === undefined) throw new Error(`there is no job ${name}`);
     const undisturbed = join(setup.folder, "undisturbed");
+    rmSync(undisturbed, { recursive: true, force: true });
     copyFolder(job.from, undisturbed);
     const calls = (await recordCalls(undisturbed, job.args(undisturbed))).filter(isMutation);
     await expectBootable(undisturbed, GRUB, "undisturbed", false);

@@ -8,7 +8,7 @@
 //   - `any`: each change or not, by chance.
 // The content of a file that was not synced is lost whole, in part, or replaced by zeros.
 
-import { cpSync, existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmdirSync } from "node:fs";
+import { cpSync, existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync } from "node:fs";
 import { lstatSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import type { RecordedCall } from "./strace.ts";
@@ -21,7 +21,7 @@ type Change =
   | { kind: "write"; file: number }
   | { kind: "mkdir" | "rmdir" | "unlink"; path: string }
   | { kind: "symlink"; path: string; target: string }
-  | { kind: "link" | "rename"; from: string; path: string };
+  | { kind: "link" | "rename" | "exchange"; from: string; path: string };
 
 type Step = { kind: "change"; change: Change } | { kind: "syncfs" } | { kind: "fsync"; path: string };
 
@@ -32,7 +32,12 @@ export interface History {
   contents: Map<number, Buffer>;
 }
 
-const strings = (args: string) => [...args.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, text = ""]) => text);
+// Each text with the directory before it, which it is relative to.
+const TEXT = /(?:(?:\d+|AT_FDCWD)<([^>]*)>, )?"((?:[^"\\]|\\.)*)"/g;
+const paths = (args: string) =>
+  [...args.matchAll(TEXT)].map(([, directory, text = ""]) =>
+    directory === undefined ? text : resolve(directory, text),
+  );
 const descriptorPath = (text: string) => /^\d+<([^>]*)>/.exec(text)?.[1] ?? "";
 
 /** Reads the recorded calls of a run that has left its result in place. */
@@ -44,7 +49,7 @@ export function changesOf(calls: readonly RecordedCall[]): History {
   let count = 0;
   for (const { name, args, result } of calls) {
     if (result.startsWith("-1")) continue;
-    const [first = "", second = ""] = strings(args);
+    const [first = "", second = ""] = paths(args);
     switch (name) {
       case "openat":
       case "open":
@@ -67,11 +72,14 @@ export function changesOf(calls: readonly RecordedCall[]): History {
       case "link":
       case "linkat": {
         const file = files.get(first);
-        if (file !== undefined) files.set(second, file);
-        if (name.startsWith("rename")) {
-          files.delete(first);
+        if (args.includes("RENAME_EXCHANGE")) {
+          moveNames(files, first, second, true);
+          add({ kind: "exchange", from: first, path: second });
+        } else if (name.startsWith("rename")) {
+          moveNames(files, first, second);
           add({ kind: "rename", from: first, path: second });
         } else {
+          if (file !== undefined) files.set(second, file);
           add({ kind: "link", from: first, path: second });
         }
         break;
@@ -82,10 +90,8 @@ export function changesOf(calls: readonly RecordedCall[]): History {
         break;
       case "unlink":
       case "unlinkat": {
-        // Relative to an open directory, or whole.
-        const path = resolve(descriptorPath(args), first);
-        files.delete(path);
-        add({ kind: args.includes("AT_REMOVEDIR") ? "rmdir" : "unlink", path });
+        files.delete(first);
+        add({ kind: args.includes("AT_REMOVEDIR") ? "rmdir" : "unlink", path: first });
         break;
       }
       case "mkdir":
@@ -103,6 +109,9 @@ export function changesOf(calls: readonly RecordedCall[]): History {
         steps.push({ kind: "fsync", path: descriptorPath(args) });
         break;
       case "ioctl":
+      // Modes and times are not modelled.
+      case "fchmod":
+      case "utimensat":
         break;
       default:
         throw new Error(`${name}(${args}) is not modelled`);
@@ -111,6 +120,19 @@ export function changesOf(calls: readonly RecordedCall[]): History {
   const contents = new Map<number, Buffer>();
   for (const [path, file] of files) if (lstatSync(path).isFile()) contents.set(file, readFileSync(path));
   return { steps, contents };
+}
+
+// Gives a name, and all names below it when it is a directory's, to another one; those that had it are gone, or exchanged.
+function moveNames(names: Map<string, number>, from: string, to: string, exchange = false): void {
+  const below = (path: string, top: string) => path === top || path.startsWith(`${top}/`);
+  const moved: [string, number][] = [];
+  for (const [path, file] of [...names]) {
+    if (below(path, from)) moved.push([to + path.slice(from.length), file]);
+    else if (!below(path, to)) continue;
+    else if (exchange) moved.push([from + path.slice(to.length), file]);
+    names.delete(path);
+  }
+  for (const [path, file] of moved) names.set(path, file);
 }
 
 /** How many steps a history has: it can be cut after each. */
@@ -170,10 +192,12 @@ function durability(steps: readonly Step[]): { changes: Pending[]; synced: Set<n
         open.add(change.file);
         synced.delete(change.file);
       }
-      if (change.kind === "link" || change.kind === "rename") {
+      if (change.kind === "link") {
         const file = names.get(change.from);
         if (file !== undefined) names.set(change.path, file);
       }
+      if (change.kind === "rename" || change.kind === "exchange")
+        moveNames(names, change.from, change.path, change.kind === "exchange");
     } else if (step.kind === "syncfs") {
       for (const pending of changes) pending.durable = true;
       for (const file of open) synced.add(file);
@@ -235,17 +259,28 @@ function applyChange(
     case "symlink":
       if (!present) symlinkSync(change.target, path);
       break;
+    case "exchange": {
+      const from = here(change.from);
+      if (!present || !lstatSync(from, { throwIfNoEntry: false })) return;
+      renameSync(path, `${path}.exchanged`);
+      renameSync(from, path);
+      renameSync(`${path}.exchanged`, from);
+      moveNames(made, from, path, true);
+      break;
+    }
     case "link":
     case "rename": {
       const from = here(change.from);
       if (!lstatSync(from, { throwIfNoEntry: false })) return;
       const file = made.get(from);
-      if (file !== undefined) made.set(path, file);
       if (change.kind === "link") {
+        if (file !== undefined) made.set(path, file);
         if (!present) linkSync(from, path);
       } else {
+        // A directory takes only the place of an empty one; what should have been removed from it was not.
+        if (present?.isDirectory()) rmSync(path, { recursive: true });
         renameSync(from, path);
-        made.delete(from);
+        moveNames(made, from, path);
       }
     }
   }
