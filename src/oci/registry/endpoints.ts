@@ -21,14 +21,14 @@ export interface Endpoint {
  */
 export function endpointsOf(rules: readonly RegistryRule[], name: RegistryName): Endpoint[] {
   const full = `${name.domain}/${name.path}`;
-  const rule = ruleFor(rules, full);
+  const rule = ruleFor(rules, name);
   if (rule === undefined) return [{ name, insecure: false, isMirror: false }];
   if (rule.blocked)
     throw new ComposefsError("permission", `the registry ${rule.prefix} is blocked by ${rule.path}`, {
       path: rule.path,
       hint: "pull the image from another registry, or have the rule changed",
     });
-  const rest = full.slice(matchedLength(rule.prefix, full));
+  const rest = full.slice(matchedLength(rule.prefix, name));
   const kind = name.digest === undefined ? "tag-only" : "digest-only";
   return [
     ...rule.mirrors
@@ -43,22 +43,21 @@ export function endpointsOf(rules: readonly RegistryRule[], name: RegistryName):
 }
 
 /** The rule with the longest prefix. */
-function ruleFor(rules: readonly RegistryRule[], full: string): RegistryRule | undefined {
+function ruleFor(rules: readonly RegistryRule[], name: RegistryName): RegistryRule | undefined {
   let best: RegistryRule | undefined;
   for (const rule of rules) {
-    if (matchedLength(rule.prefix, full) === 0) continue;
+    if (matchedLength(rule.prefix, name) === 0) continue;
     if (best === undefined || rule.prefix.length > best.prefix.length) best = rule;
   }
   return best;
 }
 
-/** How much of a name a prefix stands for; 0 when it does not match. */
-function matchedLength(prefix: string, full: string): number {
-  if (prefix.startsWith("*.")) {
-    const host = full.slice(0, full.indexOf("/"));
-    const bare = host.replace(/:\d+$/, "");
-    return bare.endsWith(prefix.slice(1)) ? host.length : 0;
-  }
+/** How much of a name, without tag and digest, a prefix stands for; 0 when it does not match. */
+function matchedLength(prefix: string, { domain, path, tag, digest }: RegistryName): number {
+  if (prefix.startsWith("*.")) return domain.replace(/:\d+$/, "").endsWith(prefix.slice(1)) ? domain.length : 0;
+  const full = `${domain}/${path}`;
+  // The digest counts where there are both.
+  if (prefix === (digest === undefined ? `${full}:${tag}` : `${full}@${digest}`)) return full.length;
   return full === prefix || full.startsWith(`${prefix}/`) ? prefix.length : 0;
 }
 

@@ -1,5 +1,5 @@
 // The host's rules for registries, registries.conf (docs/spec/oci.md, section 3.2): mirrors, other locations, what is insecure and what
-// is blocked. Short names are no concern of ours: a reference always names its transport and registry.
+// is blocked. Short names, their aliases and the registries that are searched for them are no concern of ours: `docker://` has none.
 
 import { readdir, readFile } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -8,6 +8,7 @@ import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
 
 import { ComposefsError, systemError } from "../../error.ts";
+import { lineOf } from "./toml-line.ts";
 
 /** Another place that has the images of a registry. */
 export interface Mirror {
@@ -20,7 +21,7 @@ export interface Mirror {
 
 /** The rules for all names that begin with a prefix. */
 export interface RegistryRule {
-  /** `host[:port][/path]`, or `*.domain` for all hosts below. */
+  /** `host[:port][/path[:tag]]` or `host[:port]/path@digest`, or `*.domain` for all hosts below. */
   readonly prefix: string;
   /** What takes the place of the prefix; undefined: nothing does. */
   readonly location: string | undefined;
@@ -47,13 +48,18 @@ const RegistryTable = v.looseObject({
   mirror: v.optional(v.array(MirrorTable), []),
 });
 
-const RegistriesConf = v.looseObject({ registry: v.optional(v.array(RegistryTable), []) });
+const RegistriesConf = v.looseObject({
+  registry: v.optional(v.array(RegistryTable), []),
+  registries: v.optional(v.undefined("tables of version 1 are not read; version 2 says the same otherwise")),
+});
 
 const HINT = "see containers-registries.conf(5); the form is that of version 2, with [[registry]] tables";
 
 /** A name of a registry or of a part of it; what requests are sent to. */
 const LOCATION =
   /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::\d{1,5})?(?:\/[a-z0-9][a-z0-9._-]*)*$/;
+/** What may follow in a prefix: it is about a single image then. */
+const IMAGE = /(?<=\/.*)(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@[a-z0-9+._-]+:[A-Za-z0-9=_-]+)$/;
 const WILDCARD = /^\*(?:\.[A-Za-z0-9-]+)+$/;
 
 /**
@@ -76,25 +82,31 @@ export function parseRegistriesConf(text: string, path: string): RegistryRule[] 
     if (!(error instanceof TomlError)) throw error;
     throw fail(error.message.split("\n")[0] ?? "not TOML", error.line);
   }
-  const result = v.safeParse(RegistriesConf, document);
+  const result = v.safeParse(RegistriesConf, document, { abortEarly: true });
   if (!result.success) {
     const [issue] = result.issues;
-    throw fail(`${v.getDotPath(issue) ?? "the document"}: ${issue.message}`);
+    const place = v.getDotPath(issue) ?? "the document";
+    throw fail(`${place}: ${issue.message}`, lineOf(text, place.split(".")));
   }
-  return result.output.registry.map((table): RegistryRule => {
+  return result.output.registry.map((table, index): RegistryRule => {
+    const failAt = (message: string, ...place: (string | number)[]) =>
+      fail(message, lineOf(text, ["registry", String(index), ...place.map(String)]));
     const prefix = trimSlashes(table.prefix || table.location);
     const location = table.location === "" ? undefined : trimSlashes(table.location);
-    if (prefix === "") throw fail("a [[registry]] has neither prefix nor location");
-    if (!LOCATION.test(prefix) && !WILDCARD.test(prefix))
-      throw fail(`${JSON.stringify(prefix)} is no prefix: host[:port][/path] or *.domain is`);
+    if (prefix === "") throw failAt("a [[registry]] has neither prefix nor location");
+    const key = table.prefix ? "prefix" : "location";
+    if (!LOCATION.test(prefix.replace(IMAGE, "")) && !WILDCARD.test(prefix))
+      throw failAt(`${JSON.stringify(prefix)} is no prefix: host[:port][/path] or *.domain is`, key);
     if (location !== undefined && !LOCATION.test(location))
-      throw fail(`${JSON.stringify(location)} is no location: host[:port][/path] is`);
-    const mirrors = table.mirror.map(({ location: place, insecure, "pull-from-mirror": pulls }): Mirror => {
+      throw failAt(`${JSON.stringify(location)} is no location: host[:port][/path] is`, "location");
+    const mirrors = table.mirror.map(({ location: place, insecure, "pull-from-mirror": pulls }, at): Mirror => {
       const where = trimSlashes(place);
-      if (!LOCATION.test(where)) throw fail(`${JSON.stringify(place)} is no location of a mirror of ${prefix}`);
+      if (!LOCATION.test(where))
+        throw failAt(`${JSON.stringify(place)} is no location of a mirror of ${prefix}`, "mirror", at, "location");
       if (pulls !== "" && table["mirror-by-digest-only"])
-        throw fail(
+        throw failAt(
           `${prefix} has mirror-by-digest-only, and its mirror ${where} has pull-from-mirror: only one of them`,
+          "mirror-by-digest-only",
         );
       return { location: where, insecure, pulls: pulls || (table["mirror-by-digest-only"] ? "digest-only" : "all") };
     });

@@ -82,6 +82,19 @@ test.each([
   expect(places(text, name)).toEqual(expected);
 });
 
+test("a prefix may be a single image", () => {
+  const text = `[[registry]]
+prefix = "a.test/x:1"
+location = "b.test/y"
+[[registry]]
+prefix = "a.test/x@${DIGEST}"
+blocked = true
+`;
+  expect(places(text, "a.test/x:1")).toEqual(["b.test/y:1"]);
+  expect(places(text, "a.test/x:10")).toEqual(["a.test/x:10"]);
+  expect(() => places(text, `a.test/x@${DIGEST}`)).toThrow("is blocked");
+});
+
 test("a blocked registry is refused by the name of the rule", () => {
   expect(() => places(MIRRORED, "bad.test/x")).toThrow("the registry bad.test is blocked by registries.conf");
 });
@@ -96,7 +109,18 @@ test.each([
   ["a = 1\nb = \n", "registries.conf, line 2:"],
   ["[[registry]]\nblocked = true\n", "neither prefix nor location"],
   ['[[registry]]\nlocation = "https://a.test"\n', '"https://a.test" is no prefix'],
-  ['[[registry]]\nlocation = "a.test"\nblocked = "yes"\n', "registry.0.blocked"],
+  [
+    '[[registry]]\nlocation = "a.test"\n[[registry]]\nlocation = "b.test"\n\n blocked = "yes"\n',
+    "line 6: registry.1.blocked",
+  ],
+  [
+    '[[registry]]\nlocation = "a.test"\n[[registry.mirror]]\nlocation = "c.test"\n[[registry]]\nlocation = "b.test"\n[[registry.mirror]]\nlocation = "x y"\n',
+    'line 8: "x y" is no location of a mirror of b.test',
+  ],
+  ['[[registry]]\nlocation = "a.test"\n[[registry]] # the second\nprefix = ""\n', "line 3: a [[registry]] has neither"],
+  ['registry = [\n{ location = "a b" } ]\n', 'registries.conf: "a b" is no prefix'],
+  ['a = 1\n[registries.search]\nregistries = ["a.test"]\n', "line 2: registries: tables of version 1"],
+  ['[[registry]]\nlocation = "a.test:tag"\n', '"a.test:tag" is no prefix'],
   ['[[registry]]\nprefix = "*.a.test/x"\nlocation = "b.test"\n', '"*.a.test/x" is no prefix'],
   ['[[registry]]\nprefix = "a.test"\nlocation = "../b"\n', '"../b" is no location'],
   [
