@@ -282,6 +282,8 @@ it("covers every transport that can be opened", async () => {
   const text = readFileSync(new URL("../../../../src/oci/source/open.ts", import.meta.url), "utf8");
   const known = [...text.matchAll(/case "([a-z-]+)"/g)].map(([, name]) => name);
   const covered = new Set(TRANSPORTS.map(({ name }) => name.replace(/ .*/, "")));
+  // Stores are recorded ones, which only their own tools can write: containers-storage-goldens.test.ts.
+  covered.add("containers-storage");
   expect(known.length).toBeGreaterThan(4);
   expect(known.filter((name) => !covered.has(name ?? ""))).toEqual([]);
 });
