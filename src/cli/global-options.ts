@@ -37,6 +37,11 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
     choices: ["auto", "bar", "plain", "json", "none"],
     description: "how to report progress on stderr; auto is bar on a terminal, else plain",
   },
+  {
+    name: "progress-fd",
+    value: "N",
+    description: "report progress as lines of JSON to the open descriptor N, too, as bootc does",
+  },
   { name: "quiet", short: "q", description: "no progress and no remarks, only results and errors" },
   { name: "verbose", short: "v", description: "on failure, print the causes too" },
   { name: "no-color", description: "no colours (also with NO_COLOR set)" },

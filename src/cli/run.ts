@@ -8,6 +8,7 @@ import { commandHelp, overview } from "./help.ts";
 import { lockTimeout, waitingFor } from "./lock-options.ts";
 import { Output } from "./output.ts";
 import { type OptionValues, type Parsed, parse } from "./parse.ts";
+import type { FdProgress } from "./progress/fd-lines.ts";
 import { createRenderer, type ProgressMode, type Renderer, type Screen } from "./progress/renderer.ts";
 import { openRepository } from "./repository.ts";
 import { type Interruption, listenForSignals } from "./signals.ts";
@@ -83,7 +84,10 @@ async function runParsed(
   }
   const global = globalOptions(options);
   const mode = (textOf(options, "progress") ?? "auto") as ProgressMode;
-  const renderer = createRenderer(mode, stderrScreen(options.has("no-color")), global.quiet);
+  const fdText = textOf(options, "progress-fd");
+  const fd = fdText === undefined ? undefined : await openFd(fdText);
+  const drawn = createRenderer(mode, stderrScreen(options.has("no-color")), global.quiet);
+  const renderer = fd === undefined ? drawn : withFd(drawn, fd);
   onRenderer(renderer);
   const context: Context = {
     args: parsed.args,
@@ -108,6 +112,26 @@ async function runParsed(
     openRepository: async (wish) => openRepository(context, wish),
   };
   return (await command.run(context)) ?? 0;
+}
+
+// Loaded only for who asks for it.
+async function openFd(text: string): Promise<FdProgress> {
+  const { fdProgress, fdSink, progressFd } = await import("./progress/fd-lines.ts");
+  return fdProgress(fdSink(progressFd(text)));
+}
+
+function withFd(drawn: Renderer, fd: FdProgress): Renderer {
+  return {
+    listen: (event) => {
+      fd.listen(event);
+      drawn.listen(event);
+    },
+    note: drawn.note,
+    stop: () => {
+      fd.stop();
+      drawn.stop();
+    },
+  };
 }
 
 function globalOptions(options: OptionValues): GlobalOptions {

@@ -27,7 +27,7 @@ export function barRenderer(screen: Screen): Renderer {
     if (stopped) return;
     lastDraw = performance.now();
     const items = running.values();
-    const lines = items.slice(0, MAX_LINES).map((item) => barLine(item, running.elapsed(item), screen));
+    const lines = items.slice(0, MAX_LINES).map((item) => barLine(item, running.perSecond(item), screen));
     if (items.length > MAX_LINES) lines.push(`and ${items.length - MAX_LINES} more`);
     const text = erase() + lines.map((line) => `${line}\n`).join("");
     drawn = lines.length;
@@ -59,9 +59,9 @@ export function barRenderer(screen: Screen): Renderer {
 }
 
 /** One line of at most `screen.columns - 1` characters. */
-export function barLine(item: Item, elapsedMs: number, screen: Pick<Screen, "columns" | "color">): string {
+export function barLine(item: Item, perSecond: number, screen: Pick<Screen, "columns" | "color">): string {
   const limit = Math.max(20, screen.columns - 1);
-  let parts = [shortName(item.kind, item.label), ...facts(item, elapsedMs)];
+  let parts = [shortName(item.kind, item.label), ...facts(item, perSecond)];
   while (parts.length > 1 && parts.join("  ").length > limit) parts.pop();
   // The bar takes the room that the facts leave.
   const room = Math.min(MAX_BAR, limit - parts.join("  ").length - 4);
@@ -73,12 +73,10 @@ export function barLine(item: Item, elapsedMs: number, screen: Pick<Screen, "col
 }
 
 /** The most important first: how much, how long, how fast. */
-function facts(item: Item, elapsedMs: number): string[] {
+function facts(item: Item, perSecond: number): string[] {
   const { done, total } = item;
   const bytes = countsBytes(item.kind);
   const amount = (count: number) => (bytes ? formatSize(count) : String(count));
-  // The first moments say nothing about the rest.
-  const perSecond = elapsedMs > 300 ? (done / elapsedMs) * 1000 : 0;
   const found: string[] = [];
   if (total !== undefined && total > 0) found.push(`${amount(done)} / ${amount(total)}`);
   else if (done > 0) found.push(amount(done));

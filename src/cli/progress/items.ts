@@ -1,6 +1,7 @@
 // What is running: the state behind both drawings, from the library's events.
 
 import type { ProgressEvent, ProgressKind } from "../../index.ts";
+import { Rate } from "./rate.ts";
 
 /** One running item. */
 export interface Item {
@@ -10,6 +11,7 @@ export interface Item {
   total: number | undefined;
   done: number;
   readonly startedAt: number;
+  readonly rate: Rate;
 }
 
 /** Whether the item counts bytes (layers, images) or things (objects, files). */
@@ -30,7 +32,8 @@ export class RunningItems {
   apply(event: ProgressEvent): Item | undefined {
     if (event.type === "start") {
       const { id, kind, label, total } = event;
-      const item: Item = { id, kind, label, total, done: 0, startedAt: this.#now() };
+      const startedAt = this.#now();
+      const item: Item = { id, kind, label, total, done: 0, startedAt, rate: new Rate(startedAt) };
       this.#items.set(id, item);
       return item;
     }
@@ -42,6 +45,7 @@ export class RunningItems {
       return item;
     }
     item.done = event.done;
+    item.rate.update(item.done, this.#now());
     if (event.total !== undefined) item.total = event.total;
     return item;
   }
@@ -49,6 +53,11 @@ export class RunningItems {
   /** The items that are running, oldest first. */
   values(): Item[] {
     return [...this.#items.values()];
+  }
+
+  /** How much of the item is done per second, by what was seen of late. */
+  perSecond(item: Item): number {
+    return item.rate.perSecond(this.#now());
   }
 
   /** Milliseconds since the item started. */
