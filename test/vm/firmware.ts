@@ -9,7 +9,7 @@ import { skipOrFail } from "../peer.ts";
 import { EMPTY_VARIABLES } from "./firmware-variables.ts";
 
 const CODE = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const TIMEOUT_MS = 240_000;
+const TIMEOUT_MS = 420_000;
 const ESP_SIZE = 96 << 20;
 
 /** A `describe` block that needs the firmware; without it one test that says so, skipped, or failing when CI=true. */
@@ -47,6 +47,23 @@ export async function bootFirmware(efi: string, variables: Buffer, end: RegExp):
     execFileSync("mformat", ["-i", esp, "-F", "::"]);
     execFileSync("mmd", ["-i", esp, "::/EFI", "::/EFI/BOOT"]);
     execFileSync("mcopy", ["-i", esp, efi, "::/EFI/BOOT/BOOTX64.EFI"]);
+    return await bootDisks([esp], variables, end);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Starts what the firmware finds on disks: the boot loader of the first EFI system partition.
+ *
+ * @param disks image files, the first one as /dev/vda
+ * @param variables content of the firmware's variables; the machine writes into a copy
+ * @param end what the console must show; the machine is stopped then, or when it powers off
+ * @returns the console, without escape codes
+ */
+export async function bootDisks(disks: readonly string[], variables: Buffer, end: RegExp): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), "composefs-uefi-"));
+  try {
     const store = join(folder, "variables.fd");
     writeFileSync(store, variables);
     const pflash = "if=pflash,format=raw";
@@ -55,7 +72,7 @@ export async function bootFirmware(efi: string, variables: Buffer, end: RegExp):
     const drives = [
       `${pflash},readonly=on,file=${CODE}`,
       `${pflash},file=${store}`,
-      `file=${esp},format=raw,if=virtio,cache=unsafe`,
+      ...disks.map((disk) => `file=${disk},format=raw,if=virtio,cache=unsafe`),
     ].flatMap((drive) => ["-drive", drive]);
     return await runUntil([...args.split(" "), "-serial", "stdio", ...drives], end);
   } finally {

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# An initramfs program after the contract of docs/spec/boot.md, section 12, and vm-testing.md, section 11, for the composefs-rs layout of
-# the state: finds the image that the command line names, has the kernel vouch for it, and starts its init.
+# An initramfs program after the contract of docs/spec/boot.md, section 12, and vm-testing.md, section 11, for both layouts of the
+# state, that of composefs-rs and that of bootc: finds the image that the command line names, has the kernel vouch for it, and starts its init.
 export PATH=/bin:/usr/bin
 /bin/busybox --install -s /bin
 mkdir -p /proc /sys /dev /run /sysroot /image /root
@@ -46,8 +46,13 @@ mount -t erofs -o ro,loop "$image" /image || refuse "the image cannot be mounted
 mount -t overlay -o "ro,metacopy=on,redirect_dir=on,verity=$verity,lowerdir+=/image,datadir+=$composefs/objects" \
   "composefs:$digest" /root || refuse "the overlay cannot be mounted"
 state=/sysroot/state/deploy/$digest
-mkdir -p "$state/etc/upper" "$state/etc/work"
-mount -t overlay -o "lowerdir=/root/etc,upperdir=$state/etc/upper,workdir=$state/etc/work" overlay /root/etc || refuse "no /etc"
+if [ -L "$state/var" ]; then
+  # A deployment (deployments.md, sections 2.1 and 6): /etc is a whole one, /var is shared.
+  mount --bind "$state/etc" /root/etc || refuse "no /etc"
+else
+  mkdir -p "$state/etc/upper" "$state/etc/work"
+  mount -t overlay -o "lowerdir=/root/etc,upperdir=$state/etc/upper,workdir=$state/etc/work" overlay /root/etc || refuse "no /etc"
+fi
 mount --bind "$state/var" /root/var || refuse "no /var"
 mount --bind /sysroot /root/sysroot && mount -o remount,ro,bind /root/sysroot || refuse "no /sysroot"
 for place in proc sys dev run; do mount --move "/$place" "/root/$place"; done

@@ -23,13 +23,19 @@ export function makeSystemDisk(image: string): void {
   const root = mkdtempSync(join(tmpdir(), "composefs-vm-system-"));
   try {
     for (const directory of DIRECTORIES) mkdirSync(join(root, directory), { recursive: true });
-    installPrograms(root);
-    installProject(root);
+    installSystem(root);
     writeLayouts(join(root, "layouts"));
     execFileSync(program("mke2fs"), ["-q", "-t", "ext4", "-b", "4096", "-m", "0", "-d", root, image, "320M"]);
   } finally {
     rmSync(root, { recursive: true, force: true });
   }
+}
+
+/** Fills a directory with Node, the packed project, busybox and programs. */
+export function installSystem(root: string): void {
+  for (const directory of ["bin", "usr/bin"]) mkdirSync(join(root, directory), { recursive: true });
+  installPrograms(root);
+  installProject(root);
 }
 
 function installPrograms(root: string): void {
