@@ -13,12 +13,14 @@ import type { BootImage, BootRequest } from "./boot-images.ts";
 import { importBlob } from "./blob-import.ts";
 import { runBounded } from "./bounded.ts";
 import { layerName, type StoredLayer } from "./build-image.ts";
+import { ContentFinder } from "./chunked/known-content.ts";
+import { importInParts } from "./chunked/import.ts";
 import { commitImage, type ImageOfVersion, type ImageParts } from "./commit.ts";
 import { parseImageConfig } from "./config.ts";
 import type { Compression } from "./decompress.ts";
 import { verifyDigest, type Digest } from "./digest.ts";
 import { convertDockerManifest, isDockerManifest } from "./docker-schema2.ts";
-import { type ImportedLayer, importLayer } from "./layer/import.ts";
+import { type ImportedLayer, type ImportLayerOptions, importLayer } from "./layer/import.ts";
 import { importUnpackedLayer } from "./layer/import-unpacked.ts";
 import type { EntryBudget, Share } from "./layer/split.ts";
 import { ObjectPool } from "./layer/object-pool.ts";
@@ -62,6 +64,8 @@ export interface PullOptions {
   expectedDigest?: ObjectId | undefined;
   /** Keep the layers in their compressed form too, so that the image can leave with the manifest that it has now. */
   keepCompressed?: boolean | undefined;
+  /** Fetch layers whole, also where the repository has files of them and the rest could be fetched alone. */
+  wholeLayers?: boolean | undefined;
   /** How to reach a registry, for references that name one. */
   registry?: RegistryOptions | undefined;
   /** Which container store to search, for references that begin with `containers-storage:`; found by its configuration when left out. */
@@ -95,6 +99,8 @@ export interface PullStats {
   importedLayers: number;
   /** Layers that were there already. */
   skippedLayers: number;
+  /** Compressed bytes of the imported layers that were not fetched, because the repository had the files. */
+  sparedBytes: number;
 }
 
 /** What a pull did. */
@@ -371,6 +377,7 @@ async function importLayers(
     hardlinked: { objects: 0, bytes: 0 },
     importedLayers: 0,
     skippedLayers: 0,
+    sparedBytes: 0,
   };
   const stored = new Map<Digest, StoredLayer>();
   const missing: PlannedLayer[] = [];
@@ -393,7 +400,8 @@ async function importLayers(
   pool.expect(missing.reduce((sum, { blob }) => sum + blob.size, 0));
   const keepEntries = { left: KEPT_ENTRIES };
   const zeroCopy = new ZeroCopy(repository.store, options.localFetch ?? "auto", options.onProgress);
-  const context: LayerImport = { repository, source, pool, zeroCopy, keepEntries, stats };
+  const finder = options.wholeLayers === true ? undefined : new ContentFinder(repository);
+  const context: LayerImport = { repository, source, pool, zeroCopy, keepEntries, stats, finder };
   await runBounded(missing, jobs, options.signal, async (layer, signal) => {
     stored.set(layer.digest, await importOne(context, layer, signal, options.onProgress));
     stats.importedLayers++;
@@ -408,6 +416,8 @@ interface LayerImport {
   readonly zeroCopy: ZeroCopy;
   readonly keepEntries: EntryBudget;
   readonly stats: PullStats;
+  /** Finds the files that need not be fetched; undefined where all shall be. */
+  readonly finder: ContentFinder | undefined;
 }
 
 async function importOne(
@@ -419,7 +429,7 @@ async function importOne(
   if (layer.kind === "container" && context.source.unpackedLayer !== undefined) {
     return importUnpacked(context, layer, signal, onProgress);
   }
-  const { repository, source, pool, keepEntries, stats } = context;
+  const { repository, source, pool, keepEntries, stats, finder } = context;
   const { digest, blob, kind, name } = layer;
   onProgress?.({ type: "start", id: digest, kind: "layer", label: digest, total: blob.size });
   const advance = (done: number) => onProgress?.({ type: "advance", id: digest, done, total: blob.size });
@@ -431,13 +441,14 @@ async function importOne(
     if (imported.created) stats.storedBytes += blob.size;
     stored = { digest, id: imported.streamId };
   } else {
-    const imported = await importLayer(repository, content, {
+    const common = { name, pool, signal, onProgress: advance };
+    const parts = { repository, source, finder, blob, diffId: digest, onProgress };
+    const inParts = kind === "container" ? await importInParts(parts, { ...common, keepEntries }) : undefined;
+    stats.sparedBytes += inParts?.spared ?? 0;
+    const options: ImportLayerOptions = {
+      ...common,
       ...(kind === "container" ? { diffId: digest, keepEntries } : {}),
       blob: { digest: blob.digest, size: blob.size },
-      name,
-      pool,
-      signal,
-      onProgress: advance,
       onCompression: (compression) => {
         if (compression === announcedCompression(blob.mediaType)) return;
         onProgress?.({
@@ -445,7 +456,8 @@ async function importOne(
           message: `${name} is called ${blob.mediaType}, its compression is: ${compression}`,
         });
       },
-    });
+    };
+    const imported = inParts?.imported ?? (await importLayer(repository, content, options));
     stored = counted(stats, imported, digest);
   }
   onProgress?.({ type: "done", id: digest });

@@ -111,6 +111,7 @@ describe("oci pull", () => {
         bytes_hardlinked: 0,
         layers_imported: 0,
         layers_skipped: 3,
+        bytes_spared: 0,
       },
     });
     const events = stderr

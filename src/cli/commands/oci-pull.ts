@@ -45,6 +45,10 @@ export const ociPull: Command = {
         "keep the layers as they came, too: a copy of the image then has the same manifest, whose signatures hold",
     },
     jobsOption("layers imported"),
+    {
+      name: "whole-layers",
+      description: "from a registry: fetch also those files of zstd:chunked and eStargz layers that are there already",
+    },
     ...REGISTRY_OPTIONS,
     {
       name: "local-fetch",
@@ -111,6 +115,7 @@ export const ociPull: Command = {
       jobs,
       bootable,
       keepCompressed,
+      wholeLayers: context.flag("whole-layers"),
       registry,
       storage,
       localFetch,
@@ -173,6 +178,7 @@ function asText(result: PullResult): string {
     `tagged   ${result.tag}`,
     `objects  ${objectsText(stats)}`,
   ];
+  if (stats.sparedBytes > 0) lines.push(`spared   ${formatSize(stats.sparedBytes)} that were there already`);
   for (const [index, { version, id }] of result.images.entries()) {
     lines.push(`image    ${id}${index === 0 ? "" : ` (format V${version})`}`);
   }
@@ -209,6 +215,7 @@ function asJson(result: PullResult): object {
       bytes_hardlinked: stats.hardlinked.bytes,
       layers_imported: stats.importedLayers,
       layers_skipped: stats.skippedLayers,
+      bytes_spared: stats.sparedBytes,
     },
   };
 }

@@ -25,6 +25,8 @@ export interface ImportLayerOptions {
   diffId?: Digest;
   /** Digest and size that the bytes of the source must have. */
   blob?: { digest: Digest; size: number };
+  /** The source is the archive itself, whatever its first bytes look like. */
+  isPlain?: boolean;
   /** Shared by the layers of a pull; without it the layer has one of its own. */
   pool?: ObjectPool;
   /**
@@ -102,7 +104,8 @@ async function run(
       if (compression === "none" && input.algorithm === diffAlgorithm) diffHash = undefined;
       options.onCompression?.(compression);
     };
-    for await (const chunk of decompress(input, { name, onCompression })) {
+    if (options.isPlain === true) onCompression("none");
+    for await (const chunk of options.isPlain === true ? input : decompress(input, { name, onCompression })) {
       for (let at = 0; at < chunk.length; at += STEP) {
         const bytes = chunk.length <= STEP ? chunk : chunk.subarray(at, at + STEP);
         throwIfAborted(signal);

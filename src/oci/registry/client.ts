@@ -91,11 +91,11 @@ export class RegistryClient {
     let mayResume = true;
     for (let tries = 1, before = 0; ; ) {
       try {
-        const response = await this.#openBlob(descriptor, what, mayResume ? done : 0, signal);
+        const range = mayResume && done > 0 ? `bytes=${done}-` : undefined;
+        const response = await this.#openBlob(descriptor, what, range, signal);
         let skip = done;
         if (response.status === 206 || response.status === 416) {
-          const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.header("content-range") ?? "");
-          if (!mayResume || Number(range?.[1]) !== done || (range?.[2] !== "*" && Number(range?.[2]) !== size)) {
+          if (!mayResume || !isRange(response, done, size)) {
             response.discard();
             mayResume = false;
             throw new Transient(
@@ -185,6 +185,49 @@ export class RegistryClient {
     return this.#retried(signal, action);
   }
 
+  /**
+   * The bytes of a blob from `start` to before `end`. What was cut is fetched from there on.
+   *
+   * @throws ComposefsError `unsupported` when the registry sends something else than that range; as {@link RegistryClient.blob} else
+   */
+  async *blobRange(
+    descriptor: Descriptor,
+    { start, end }: { start: number; end: number },
+    signal?: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const { digest, size } = descriptor;
+    parseDigest(digest);
+    const what = `the blob ${digest} of ${this.#fullName}`;
+    let at = start;
+    for (let tries = 1, before = at; ; ) {
+      try {
+        const response = await this.#openBlob(descriptor, what, `bytes=${at}-${end - 1}`, signal);
+        if (response.status !== 206 || !isRange(response, at, size)) {
+          response.discard();
+          throw new ComposefsError("unsupported", `${what}: ${this.#name.host} does not send parts of it`);
+        }
+        try {
+          for await (const bytes of response.body) {
+            // Some send more than they were asked for.
+            const part = bytes.length > end - at ? bytes.subarray(0, end - at) : bytes;
+            at += part.length;
+            if (part.length > 0) yield part;
+            if (at === end) return;
+          }
+        } catch (error) {
+          throw this.#requests.transportFailure(error, what, at - start);
+        }
+        throw new Transient(new ComposefsError("io", `${what}: a part of it ended early`, { digest }));
+      } catch (error) {
+        if (!(error instanceof Transient)) throw error;
+        if (at - before >= PROGRESS) tries = 1;
+        before = at;
+        if (tries >= MAX_TRIES) throw error.error;
+        await this.#wait(error, tries++, signal);
+      }
+    }
+  }
+
   /** Closes the connections. */
   close(): void {
     this.#requests.close();
@@ -194,8 +237,13 @@ export class RegistryClient {
     return `${this.#name.domain}/${this.#name.path}`;
   }
 
-  async #openBlob(descriptor: Descriptor, what: string, from: number, signal?: AbortSignal): Promise<HttpResponse> {
-    const headers: Record<string, string> = from > 0 ? { range: `bytes=${from}-` } : {};
+  async #openBlob(
+    descriptor: Descriptor,
+    what: string,
+    range: string | undefined,
+    signal?: AbortSignal,
+  ): Promise<HttpResponse> {
+    const headers: Record<string, string> = range === undefined ? {} : { range };
     try {
       return await this.#get(`blobs/${descriptor.digest}`, what, headers, signal);
     } catch (error) {
@@ -403,4 +451,10 @@ export class RegistryClient {
     });
     await pause(milliseconds, signal);
   }
+}
+
+/** Whether an answer is a part of a blob that begins at `from`. */
+function isRange(response: HttpResponse, from: number, size: number): boolean {
+  const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.header("content-range") ?? "");
+  return Number(range?.[1]) === from && (range?.[2] === "*" || Number(range?.[2]) === size);
 }

@@ -61,6 +61,16 @@ export class RegistrySource implements ImageSource {
     yield bytes;
   }
 
+  /** Asks one place only: who does not get a part fetches the whole, wherever it is to be had. */
+  async *blobRange(
+    descriptor: Descriptor,
+    range: { start: number; end: number },
+    { signal }: { signal?: AbortSignal } = {},
+  ): AsyncIterable<Uint8Array> {
+    const [place] = (await (this.#places ??= this.#findPlaces())) as [Place];
+    yield* place.client.blobRange(descriptor, range, signal);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#places?.catch(() => undefined);
     for (const client of this.#opened) client.close();

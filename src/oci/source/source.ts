@@ -70,4 +70,13 @@ export interface ImageSource extends AsyncDisposable {
    * Sources that keep layers unpacked have no blobs of them: they give the archive that has this digest. The importer verifies it.
    */
   unpackedLayer?(diffId: Digest, options?: { signal?: AbortSignal }): Promise<UnpackedLayer>;
+  /**
+   * The bytes of a blob from `start` to before `end`, and no others. Absent where reading all of it costs no more. Fails with
+   * `unsupported` when it turns out that parts cannot be had.
+   */
+  blobRange?(
+    descriptor: Descriptor,
+    range: { start: number; end: number },
+    options?: { signal?: AbortSignal },
+  ): AsyncIterable<Uint8Array>;
 }
