@@ -21,6 +21,7 @@ import { readSysroot } from "../../src/deploy/sysroot.ts";
 import { upgradeDeployment } from "../../src/deploy/upgrade.ts";
 import { listTags } from "../../src/oci/tags.ts";
 import { TestRegistry } from "../fixtures/registry.ts";
+import { ComposefsError } from "../../src/error.ts";
 import { type HostImageParts, hostLayout, sealedHostLayout } from "./host-images.ts";
 
 let root: string;
@@ -264,6 +265,39 @@ describe("the same content", () => {
       digest: second,
     });
     expect(await order()).toEqual([first, second]);
+  });
+});
+
+describe("whether files without fs-verity are to boot", () => {
+  const optionsOf = async () => {
+    const [first] = readMenu(await read()).active.entries;
+    return first?.source.kind === "bls" ? first.source.entry.options : undefined;
+  };
+
+  test.each([
+    ["sealed", ""],
+    ["allow-missing", "?"],
+  ] as const)(
+    "is said at the installation, whatever this machine can: %s; and updates keep it",
+    async (verity, mark) => {
+      layout({ version: "1.0" });
+      const { id } = await install({ verity });
+      expect(await optionsOf()).toBe(`rw composefs=${mark}${id}`);
+      layout({ version: "1.1" });
+      const next = await opened((sysroot) => upgradeDeployment(sysroot, { kargs: ["quiet"] }));
+      expect(await optionsOf()).toBe(`rw composefs=${mark}${next.id} quiet`);
+    },
+  );
+
+  test("is as the repository requires when nothing is said, and where that cannot be had, both ways are named", async () => {
+    layout({ version: "1.0" });
+    const outcome = await install({ verity: undefined }).catch((error: unknown) => error);
+    if (outcome instanceof ComposefsError)
+      expect(outcome).toMatchObject({
+        code: "unsupported",
+        hint: expect.stringMatching(/--allow-missing-verity.*--sealed/),
+      });
+    else expect(await optionsOf()).not.toContain("?");
   });
 });
 
