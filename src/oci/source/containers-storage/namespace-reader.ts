@@ -42,6 +42,11 @@ export class NamespaceReader implements AsyncDisposable {
     this.#directory = directory;
   }
 
+  /** Whether the helper runs. */
+  get started(): boolean {
+    return this.#helper !== undefined;
+  }
+
   /**
    * Opens a file there. Its bytes must be read before the next one is opened.
    *
@@ -92,6 +97,7 @@ export class NamespaceReader implements AsyncDisposable {
     helper.process.stdin.end();
     helper.process.stdout.destroy();
     await helper.ended;
+    helper.process.stderr.destroy();
   }
 
   #start(refusal: ComposefsError): Helper {
@@ -106,7 +112,8 @@ export class NamespaceReader implements AsyncDisposable {
     // Writing to a helper that has ended: what it said is reported instead.
     child.stdin.on("error", () => undefined);
     const ended = new Promise<void>((resolve) => {
-      child.once("close", () => resolve());
+      // Not `close`: podman leaves a process behind that keeps the pipes open.
+      child.once("exit", () => resolve());
       child.once("error", (error) => {
         errors += error.message;
         resolve();

@@ -165,7 +165,7 @@ async function* pieces(
   stamp: string,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array | FileContent, void, undefined> {
-  using _lock = await lockLayers(layer.root, signal);
+  let lock = await lockLayers(layer.root, signal);
   const directory = `${layer.root}/overlay/${layer.id}`;
   const recipe = `${layer.root}/overlay-layers/${layer.id}.tar-split.gz`;
   await using reader = new NamespaceReader(`${directory}/diff`);
@@ -185,12 +185,21 @@ async function* pieces(
     refuseComposefsForm(directory, where);
     yield* rebuildArchive(recipeLines(recipeText(recipe, layer.size), recipe), `${directory}/diff`, {
       name: `${where}: ${recipe}`,
-      unreadable: (parts, refusal) => reader.open(parts, refusal),
+      async unreadable(parts, refusal) {
+        if (reader.started) return reader.open(parts, refusal);
+        // podman, which starts the helper, takes the lock for itself meanwhile.
+        lock[Symbol.dispose]();
+        const file = await reader.open(parts, refusal);
+        lock = await lockLayers(layer.root, signal);
+        return file;
+      },
       signal,
     });
   } catch (error) {
     throwIfAborted(signal);
     throw vanished(error, layer, where, stamp) ?? error;
+  } finally {
+    lock[Symbol.dispose]();
   }
 }
 
