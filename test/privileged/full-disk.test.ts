@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { makeDiskSysroot } from "../fixtures/disk-sysroot.ts";
 import { describeMounts } from "./privileges.ts";
 
 const program = (name: string) => fileURLToPath(new URL(`../../dist/cli/${name}.js`, import.meta.url));
@@ -52,6 +53,18 @@ describeMounts("a full disk", () => {
     expect(stderr).toBe(
       `${name === "main" ? "composefs" : name}: writing ${old}: no space left on device\n` +
         "hint: free some space, or choose another place; what was there is unchanged\n",
+    );
+    expect(readFileSync(old, "utf8")).toBe("what was there\n");
+    expect(readdirSync(full)).toEqual(["old"]);
+  });
+
+  it("deploy disk", async () => {
+    const { sysroot } = await makeDiskSysroot(at("disk"));
+    const { status, stdout, stderr } = run("main", ["deploy", "disk", sysroot, "--output", old, "--quiet"]);
+    expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
+    expect(stderr).toBe(
+      `composefs: writing ${old}: no space left on the file system\n` +
+        "hint: free some space and run the same command again\n",
     );
     expect(readFileSync(old, "utf8")).toBe("what was there\n");
     expect(readdirSync(full)).toEqual(["old"]);
