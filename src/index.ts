@@ -283,6 +283,7 @@ export type { Machine } from "./deploy/machine.ts";
 export { dropStaging, stageMenu, activateMenu } from "./deploy/menu-files.ts";
 export type { OpenSysrootOptions } from "./deploy/open-sysroot.ts";
 export { OpenSysroot } from "./deploy/open-sysroot.ts";
+export type { ManifestOpener } from "./deploy/open-once.ts";
 export type { MigrateFormatsOptions } from "./deploy/migrate-formats.ts";
 export { migrateFormats } from "./deploy/migrate-formats.ts";
 export { migratePrefix } from "./deploy/migrate-prefix.ts";

@@ -20,6 +20,7 @@ import type { SysrootLocation } from "./location.ts";
 import { readMenu } from "./menu.ts";
 import { dropStaging } from "./menu-files.ts";
 import { migrateFormats } from "./migrate-formats.ts";
+import { type ManifestOpener, manifestOpener } from "./open-once.ts";
 import { type OpenSysroot, STATE_DIRECTORY } from "./open-sysroot.ts";
 import { removeEntries } from "./remove-entries.ts";
 import { removeTrees } from "./remove-tree.ts";
@@ -73,8 +74,13 @@ interface Prepared {
  */
 export async function deployGc(sysroot: OpenSysroot, options: GcOptions = {}): Promise<DeployGcResult> {
   const { location, repository, signal } = sysroot;
-  const migrated = options.pruneRepository === false ? [] : await migrateFormats(sysroot, sysroot);
-  const prepared = await prepare(location, repository, options, signal);
+  const open = manifestOpener(repository);
+  const migrated =
+    options.pruneRepository === false
+      ? []
+      : await migrateFormats(sysroot, { signal, onProgress: sysroot.onProgress, open });
+  const current = migrated.length === 0 ? open : manifestOpener(repository);
+  const prepared = await prepare(location, repository, options, current, signal);
   await carryOut(sysroot, prepared);
   const { plan, warnings, leftovers } = prepared;
   const common = { plan, warnings, migrated, leftovers: leftovers.map(({ volume, path }) => join(volume.root, path)) };
@@ -101,8 +107,9 @@ export async function deployGcDryRun(
   signal?: AbortSignal,
 ): Promise<DeployGcResult> {
   const prune = options.pruneRepository !== false;
-  const migrated = prune ? await migrateFormats({ repository }, { dryRun: true, signal }) : [];
-  const prepared = await prepare(location, repository, options, signal);
+  const open = manifestOpener(repository);
+  const migrated = prune ? await migrateFormats({ repository }, { dryRun: true, signal, open }) : [];
+  const prepared = await prepare(location, repository, options, open, signal);
   const { plan, warnings, leftovers } = prepared;
   const common = { plan, warnings, migrated, leftovers: leftovers.map(({ volume, path }) => join(volume.root, path)) };
   if (plan.repoAfter === undefined) return { ...common, dryRun: true, ...NOTHING };
@@ -145,10 +152,11 @@ async function prepare(
   location: SysrootLocation,
   repository: Repository,
   options: GcOptions,
+  open: ManifestOpener,
   signal: AbortSignal | undefined,
 ): Promise<Prepared> {
   const state = await readState(location, repository);
-  const stored = options.pruneRepository === false ? NO_REPOSITORY : await readGcRepository(repository, signal);
+  const stored = options.pruneRepository === false ? NO_REPOSITORY : await readGcRepository(repository, signal, open);
   throwIfAborted(signal);
   const files = readBootBinaries(location, location.bootloader);
   const { plan, warnings } = planDeployGc(state, files, stored, options);

@@ -6,13 +6,13 @@ import type { BootLoader } from "../boot/entry/order.ts";
 import { UKI_DIRECTORY } from "../boot/entry/names.ts";
 import { ComposefsError, throwIfAborted } from "../error.ts";
 import type { Digest } from "../oci/digest.ts";
-import { openManifest } from "../oci/stored-image.ts";
 import { digestOfStream } from "../oci/streams.ts";
 import { listTags } from "../oci/tags.ts";
 import { listLinks } from "../repository/links.ts";
 import type { Repository } from "../repository/repository.ts";
 import type { GcFiles, GcRepository, StoredManifest } from "./gc-input.ts";
 import type { SysrootPaths } from "./location.ts";
+import { type ManifestOpener, manifestOpener } from "./open-once.ts";
 import { listDirectory } from "./sysroot-files.ts";
 
 /**
@@ -20,12 +20,16 @@ import { listDirectory } from "./sysroot-files.ts";
  *
  * @throws ComposefsError `permission` and `io` for what the operating system refuses, `aborted`
  */
-export async function readGcRepository(repository: Repository, signal?: AbortSignal): Promise<GcRepository> {
+export async function readGcRepository(
+  repository: Repository,
+  signal?: AbortSignal,
+  open: ManifestOpener = manifestOpener(repository),
+): Promise<GcRepository> {
   const manifests = new Map<Digest, StoredManifest>();
   for (const { name } of listLinks(repository.path, "streams", "refs")) {
     throwIfAborted(signal);
     const digest = digestOfStream(name, "oci-manifest-");
-    const stored = digest === undefined ? undefined : await openStored(repository, digest);
+    const stored = digest === undefined ? undefined : await openStored(open, digest);
     if (digest !== undefined && stored) manifests.set(digest, stored);
   }
   return {
@@ -35,9 +39,9 @@ export async function readGcRepository(repository: Repository, signal?: AbortSig
   };
 }
 
-async function openStored(repository: Repository, digest: Digest): Promise<StoredManifest | undefined> {
+async function openStored(open: ManifestOpener, digest: Digest): Promise<StoredManifest | undefined> {
   try {
-    const { config, layers, imageRefs } = await openManifest(repository, digest, digest);
+    const { config, layers, imageRefs } = await open(digest);
     return { config: config.digest, layers: layers.map((layer) => layer.digest), images: [...imageRefs.values()] };
   } catch (error) {
     if (!(error instanceof ComposefsError) || ["permission", "io", "aborted"].includes(error.code)) throw error;

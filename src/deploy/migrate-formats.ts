@@ -7,10 +7,10 @@ import { commitImage, type ImageParts } from "../oci/commit.ts";
 import type { Digest } from "../oci/digest.ts";
 import { imageRefKey } from "../oci/image-refs.ts";
 import { isStoredImage } from "../oci/image-version.ts";
-import { openManifest } from "../oci/stored-image.ts";
 import { listTags } from "../oci/tags.ts";
 import type { ProgressListener } from "../progress.ts";
 import type { Repository } from "../repository/repository.ts";
+import { type ManifestOpener, manifestOpener } from "./open-once.ts";
 
 /** Options of {@link migrateFormats}. */
 export interface MigrateFormatsOptions {
@@ -18,6 +18,8 @@ export interface MigrateFormatsOptions {
   readonly dryRun?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ProgressListener | undefined;
+  /** How images are opened; what it remembers is out of date when anything was brought up to date. */
+  readonly open?: ManifestOpener | undefined;
 }
 
 /**
@@ -29,7 +31,7 @@ export interface MigrateFormatsOptions {
  */
 export async function migrateFormats(
   { repository }: { readonly repository: Repository },
-  { dryRun = false, signal, onProgress }: MigrateFormatsOptions = {},
+  { dryRun = false, signal, onProgress, open = manifestOpener(repository) }: MigrateFormatsOptions = {},
 ): Promise<Digest[]> {
   if (!dryRun) repository.checkWritable();
   const [format] = repository.formats as readonly [FormatVersion];
@@ -40,7 +42,7 @@ export async function migrateFormats(
     if (seen.has(manifestDigest)) continue;
     seen.add(manifestDigest);
     try {
-      const parts = await partsWithoutImage(repository, manifestDigest, format);
+      const parts = await partsWithoutImage(repository, manifestDigest, format, open);
       if (parts === undefined) continue;
       if (!dryRun)
         await commitImage(repository, parts, {
@@ -61,9 +63,10 @@ async function partsWithoutImage(
   repository: Repository,
   digest: Digest,
   format: FormatVersion,
+  open: ManifestOpener,
 ): Promise<ImageParts | undefined> {
   // A dangling tag is reported where tags are looked at.
-  const image = await openManifest(repository, digest, digest);
+  const image = await open(digest);
   const { manifest, config, isContainer, layers } = image;
   if (!isContainer || manifest === undefined) return undefined;
   if (isStoredImage(repository, image.imageRefs.get(imageRefKey({ version: format })), format)) return undefined;

@@ -126,7 +126,7 @@ export function changesOf(calls: readonly RecordedCall[]): History {
 function moveNames(names: Map<string, number>, from: string, to: string, exchange = false): void {
   const below = (path: string, top: string) => path === top || path.startsWith(`${top}/`);
   const moved: [string, number][] = [];
-  for (const [path, file] of [...names]) {
+  for (const [path, file] of names) {
     if (below(path, from)) moved.push([to + path.slice(from.length), file]);
     else if (!below(path, to)) continue;
     else if (exchange) moved.push([from + path.slice(to.length), file]);
