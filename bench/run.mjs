@@ -9,7 +9,19 @@ import { arch, cpus, hostname, release, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import { createInterface } from "node:readline";
 
-const BENCHMARKS = ["startup", "fsverity", "dump", "pull", "objects", "info", "scan", "repository", "boot", "deploy"];
+const BENCHMARKS = [
+  "startup",
+  "fsverity",
+  "dump",
+  "pull",
+  "registry",
+  "objects",
+  "info",
+  "scan",
+  "repository",
+  "boot",
+  "deploy",
+];
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 
 const asked = process.argv.slice(2);
