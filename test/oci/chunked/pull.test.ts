@@ -123,7 +123,12 @@ interface Update {
 /** Pulls the layer into a repository that has the older image. */
 async function update(
   layer: ChunkedLayer,
-  options: { wholeLayers?: boolean; prepare?: (registry: TestRegistry) => void; from?: Repository } = {},
+  options: {
+    wholeLayers?: boolean;
+    keepCompressed?: boolean;
+    prepare?: (registry: TestRegistry) => void;
+    from?: Repository;
+  } = {},
 ): Promise<Update> {
   await using registry = await TestRegistry.start();
   registry.load(layout(layer));
@@ -133,7 +138,8 @@ async function update(
   const result = await pull(repository, `docker://${registry.host}/p/os:v1`, {
     tag: "newer",
     registry: FAST,
-    ...(options.wholeLayers === undefined ? {} : { wholeLayers: options.wholeLayers }),
+    wholeLayers: options.wholeLayers,
+    keepCompressed: options.keepCompressed,
     onProgress: (event: ProgressEvent) => void (event.type === "note" && notes.push(event.message)),
   });
   const done: Update = {
@@ -188,6 +194,14 @@ describe.each(KINDS)("%s", (kind, make) => {
     const fresh = await update(layer, { from: await newRepository() });
     expect(fresh.stream).toBe(whole.stream);
     expect(fresh.requests).toBe(1);
+  });
+
+  it("is fetched whole when its blob is to be kept", async () => {
+    const found = await update(layer, { keepCompressed: true });
+    expect(found.stream).toBe(whole.stream);
+    expect(found.problems).toEqual([]);
+    expect(found.result.stats.sparedBytes).toBe(0);
+    expect(found.requests).toBe(1);
   });
 
   it("is fetched whole from a registry that sends no parts", async () => {
