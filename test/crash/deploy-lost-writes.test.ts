@@ -2,7 +2,7 @@
 // menu then boots, the images of applications are whole, and the same command again ends where an undisturbed one does. The model of the
 // storage is in lost-writes.ts; an exchange of two names is one change of it.
 //
-//   COMPOSEFS_CRASH_CUTS  how many moments of one job at most, evenly spread; all when left out
+//   COMPOSEFS_CRASH_CUTS  how many moments of one job at most, evenly spread; 12 when left out
 //   COMPOSEFS_CRASH_SEED  repeat a run (printed at its start)
 
 import { createHash } from "node:crypto";
@@ -25,7 +25,7 @@ import { changesOf, type Loss, loseWrites, stepCount } from "./lost-writes.ts";
 import { isMutation, recordCalls } from "./strace.ts";
 
 const seed = Number(process.env["COMPOSEFS_CRASH_SEED"] ?? Date.now() % 1_000_000);
-const limit = Number(process.env["COMPOSEFS_CRASH_CUTS"] ?? Number.POSITIVE_INFINITY);
+const limit = Number(process.env["COMPOSEFS_CRASH_CUTS"] ?? 12);
 const LOSSES: readonly Loss[] = ["nothing", "ordered", "directories", "any"];
 const GRUB: Loader = { bootloader: "grub" };
 
