@@ -1,6 +1,6 @@
 // zstd:chunked layers as skopeo makes them are the layers of the image they were made from (docs/spec/oci.md, section 4.2).
 
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -12,6 +12,7 @@ import { parseManifest } from "../../src/oci/manifest.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import { writeLayout } from "../fixtures/layout.ts";
 import { randomBytes, seededRandom } from "../fixtures/random.ts";
+import { TestRegistry } from "../fixtures/registry.ts";
 import { tar } from "../fixtures/tar.ts";
 import { describeWithPeers, peerOutput } from "../peer.ts";
 
@@ -59,5 +60,45 @@ describeWithPeers(["skopeo"], "zstd:chunked layers of skopeo", () => {
     }
     expect(ids[0]).toBeDefined();
     expect(ids[1]).toBe(ids[0]);
+  });
+
+  it("are fetched without the files that are there, by the tables that skopeo writes", async () => {
+    const random = seededRandom(13);
+    const large = randomBytes(random, 700_000);
+    const image = (name: string, content: Uint8Array, mtime: number): string => {
+      const { reference } = writeLayout(join(work, name), "v1", [
+        {
+          tar: tar([
+            { path: "usr", type: "directory", mtime },
+            { path: "usr/large", content: large, mtime },
+            { path: "usr/small", content: Buffer.from("small"), mtime },
+            { path: "usr/other", content, mtime },
+            { path: "usr/zeros", content: Buffer.alloc(500_000), mtime },
+          ]),
+          compression: "none",
+        },
+      ]);
+      return reference;
+    };
+    const older = image("older", randomBytes(random, 100_000), 1);
+    const newer = image("newer", randomBytes(random, 100_000), 2);
+    const chunked = join(work, "newer-chunked");
+    const to = `oci:${chunked}:v1`;
+    peerOutput("skopeo", ["--insecure-policy", "copy", "--dest-compress-format=zstd:chunked", newer, to]);
+    await using registry = await TestRegistry.start();
+    registry.load(chunked);
+    const path = join(work, "repository-update");
+    await Repository.init(path, { algorithm: "sha256", insecure: true });
+    await using repository = await Repository.open(path, { write: true, durability: "none" });
+    await pull(repository, older, { tag: "older" });
+    const authFile = join(work, "auth.json");
+    writeFileSync(authFile, "{}");
+    const options = { registry: { tlsVerify: false, authFile } };
+    const parts = await pull(repository, `docker://${registry.host}/p/os:v1`, { tag: "newer", ...options });
+    expect(parts.stats.sparedBytes).toBeGreaterThan(690_000);
+    expect(registry.sentBytes).toBeLessThan(130_000);
+    const plain = await pull(repository, newer, { tag: "plain" });
+    expect(plain.images).toEqual(parts.images);
+    expect(plain.stats.skippedLayers).toBe(1);
   });
 });
