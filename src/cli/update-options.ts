@@ -42,6 +42,13 @@ export const METADATA_OPTIONS: readonly OptionSpec[] = [
   },
 ];
 
+/** By way of the sysroot's own container storage. */
+export const UNIFIED_OPTION: OptionSpec = {
+  name: "unified",
+  description:
+    "bring the image into the container storage of the sysroot with podman, to be run from there, and share its files; later updates do so by themselves",
+};
+
 /** What becomes of conflicts in `/etc`. */
 export const CONFLICT_OPTION: OptionSpec = {
   name: "conflicts",
@@ -93,11 +100,12 @@ export function conflictsGiven({ text }: Pick<Context, "text">): EtcStrategy | u
 }
 
 /** How images are fetched, as the options say. */
-export async function fetchGiven(context: Context): Promise<Pick<UpdateOptions, "registry" | "platform">> {
+export async function fetchGiven(context: Context): Promise<Pick<UpdateOptions, "registry" | "platform" | "unified">> {
   const platform = context.text("platform");
   const registry = registryOptions(context);
   const { parsePlatform } = await import("../oci/platform.ts");
-  return { registry, platform: platform === undefined ? undefined : parsePlatform(platform) };
+  const unified = context.flag("unified") || undefined;
+  return { registry, platform: platform === undefined ? undefined : parsePlatform(platform), unified };
 }
 
 /** What the options of upgrade and switch say. */

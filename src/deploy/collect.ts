@@ -27,6 +27,8 @@ import { removeTrees } from "./remove-tree.ts";
 import { STAGED_FILE } from "./staged-marker.ts";
 import type { DeployWarning, SysrootState } from "./state.ts";
 import { readState } from "./sysroot.ts";
+import { readGcStorage } from "./unified/gc-storage.ts";
+import { OwnedStorage } from "./unified/podman.ts";
 
 /** What the collection of the repository removes, or would. */
 export interface CollectedRepository {
@@ -74,13 +76,14 @@ interface Prepared {
  */
 export async function deployGc(sysroot: OpenSysroot, options: GcOptions = {}): Promise<DeployGcResult> {
   const { location, repository, signal } = sysroot;
+  const warn = (message: string) => sysroot.onProgress?.({ type: "warning", message });
   const open = manifestOpener(repository);
   const migrated =
     options.pruneRepository === false
       ? []
       : await migrateFormats(sysroot, { signal, onProgress: sysroot.onProgress, open });
   const current = migrated.length === 0 ? open : manifestOpener(repository);
-  const prepared = await prepare(location, repository, options, current, signal);
+  const prepared = await prepare(location, repository, options, current, signal, warn);
   await carryOut(sysroot, prepared);
   const { plan, warnings, leftovers } = prepared;
   const common = { plan, warnings, migrated, leftovers: leftovers.map(({ volume, path }) => join(volume.root, path)) };
@@ -109,7 +112,7 @@ export async function deployGcDryRun(
   const prune = options.pruneRepository !== false;
   const open = manifestOpener(repository);
   const migrated = prune ? await migrateFormats({ repository }, { dryRun: true, signal, open }) : [];
-  const prepared = await prepare(location, repository, options, open, signal);
+  const prepared = await prepare(location, repository, options, open, signal, () => undefined);
   const { plan, warnings, leftovers } = prepared;
   const common = { plan, warnings, migrated, leftovers: leftovers.map(({ volume, path }) => join(volume.root, path)) };
   if (plan.repoAfter === undefined) return { ...common, dryRun: true, ...NOTHING };
@@ -154,11 +157,14 @@ async function prepare(
   options: GcOptions,
   open: ManifestOpener,
   signal: AbortSignal | undefined,
+  warn: (message: string) => void,
 ): Promise<Prepared> {
   const state = await readState(location, repository);
   const stored = options.pruneRepository === false ? NO_REPOSITORY : await readGcRepository(repository, signal, open);
   throwIfAborted(signal);
-  const files = readBootBinaries(location, location.bootloader);
+  const storage =
+    options.pruneRepository === false ? {} : await readGcStorage(location.sysroot, state, repository, warn);
+  const files = { ...readBootBinaries(location, location.bootloader), ...storage };
   const { plan, warnings } = planDeployGc(state, files, stored, options);
   return { state, repository: stored, plan, warnings, leftovers: findLeftovers(location) };
 }
@@ -203,6 +209,9 @@ async function carryOut(sysroot: OpenSysroot, { state, plan, leftovers }: Prepar
   const refs = tagRefs(repository, plan.removeTags);
   for (const ref of refs) repository.removeRef("streams", ref);
   if (refs.length > 0) await repository.barrier();
+  if (plan.pruneContainerImages.length === 0) return;
+  using storage = new OwnedStorage(sysroot);
+  await storage.remove(plan.pruneContainerImages, (message) => sysroot.onProgress?.({ type: "warning", message }));
 }
 
 function orphans(state: SysrootState): Set<string> {

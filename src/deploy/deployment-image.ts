@@ -34,8 +34,11 @@ import { freeSpace } from "./free-space.ts";
 import { ownedTag } from "./gc.ts";
 import { explainByDump } from "./uki-dump.ts";
 import { type HostImage, originReference, pullReference } from "./image-reference.ts";
+import { readDeployments } from "./deployments.ts";
 import { migrateFormats } from "./migrate-formats.ts";
 import type { OpenSysroot } from "./open-sysroot.ts";
+import { hasOwnedImage, ownedImages } from "./unified/owned-storage.ts";
+import { pullUnified } from "./unified/pull-unified.ts";
 
 /** How images are fetched. */
 export interface FetchOptions {
@@ -43,6 +46,11 @@ export interface FetchOptions {
   readonly registry?: RegistryOptions | undefined;
   /** Which image of an index; this machine's when left out. */
   readonly platform?: Platform | undefined;
+  /**
+   * By way of the container storage of the sysroot, where the image can then be run. Left out: when that has the image, or the one of a
+   * deployment.
+   */
+  readonly unified?: boolean | undefined;
 }
 
 /** An image that can become a deployment. */
@@ -77,21 +85,33 @@ const RESERVE = 1.1;
 export async function pullDeploymentImage(
   sysroot: OpenSysroot,
   reference: HostImage,
-  { registry, platform }: FetchOptions = {},
+  { registry, platform, unified }: FetchOptions = {},
 ): Promise<PullResult> {
   const { repository, signal, onProgress } = sysroot;
   checkSignature(reference);
   await migrateFormats(sysroot, { signal, onProgress });
-  const pulled = await pull(repository, pullReference(reference), {
-    tag: ownedTag,
-    registry,
-    platform,
-    signal,
-    onProgress,
-    beforeImport: (bytes) => checkRepositorySpace(repository.path, bytes, pullReference(reference)),
-  });
+  const pulled =
+    (unified ?? (await isUnified(sysroot, reference)))
+      ? await pullUnified(sysroot, reference, { registry, platform, tag: ownedTag })
+      : await pull(repository, pullReference(reference), {
+          tag: ownedTag,
+          registry,
+          platform,
+          signal,
+          onProgress,
+          beforeImport: (bytes) => checkRepositorySpace(repository.path, bytes, pullReference(reference)),
+        });
   await repository.barrier();
   return pulled;
+}
+
+/** Whether the container storage of the sysroot has the image, or that of a deployment. */
+async function isUnified(sysroot: OpenSysroot, reference: HostImage): Promise<boolean> {
+  const directory = sysroot.location.sysroot;
+  if (ownedImages(directory) === undefined) return false;
+  const { booted, staged, rollback, others } = readDeployments(await sysroot.readState());
+  const images = [booted, staged, rollback, ...others].flatMap((one) => one?.image ?? []);
+  return hasOwnedImage(directory, [reference, ...images]);
 }
 
 /** What cannot be checked is not fetched. @throws ComposefsError `unsupported` */

@@ -6,8 +6,8 @@ import { ComposefsError } from "../error.ts";
 import type { Digest } from "../oci/digest.ts";
 import { readDeployments } from "./deployments.ts";
 import type { GcFiles, GcOptions, GcRepository, RepositoryContent } from "./gc-input.ts";
-import { storageImageName } from "./image-name.ts";
-import { type HostImage, parseHostImage, storageReference } from "./image-reference.ts";
+import { deploymentImageName, storageImageName } from "./image-name.ts";
+import { type HostImage, parseHostImage, storageNameOf } from "./image-reference.ts";
 import type { EntrySet } from "./menu.ts";
 import { type EntryIdentity, orUndefined } from "./menu-entry.ts";
 import { IMAGE_REFERENCE, MANIFEST_DIGEST, type Origin, originValue, parseOrigin } from "./origin.ts";
@@ -169,12 +169,15 @@ function liveImages(
   for (const id of live) {
     const origin = readOrigin(state.state.get(id));
     const image = origin && readReference(origin);
-    if (image) names.add(storageName(image));
+    if (image) names.add(storageNameOf(image));
     for (const name of files.boundImages?.get(id) ?? []) names.add(storageImageName(name));
     const text = origin && originValue(origin, MANIFEST_DIGEST);
     const digest = text !== undefined && isManifestDigest(text) ? text : find(id);
     if (digest === undefined) warnings.push({ code: "W_NO_MANIFEST", id });
-    else manifests.add(digest);
+    else {
+      manifests.add(digest);
+      names.add(deploymentImageName(digest));
+    }
   }
   return { manifests, names };
 }
@@ -200,12 +203,6 @@ function readOrigin(directory: StateDirectory | undefined): Origin | undefined {
 function readReference(origin: Origin): HostImage | undefined {
   const text = originValue(origin, IMAGE_REFERENCE);
   return text === undefined ? undefined : orUndefined(() => parseHostImage(text));
-}
-
-function storageName(image: HostImage): string {
-  return image.transport === "containers-storage"
-    ? storageImageName(image.image)
-    : storageImageName(storageReference(image));
 }
 
 // Steps 7 and 8. A tag to a manifest that is missing would stop the collections of other tools, so none is made.

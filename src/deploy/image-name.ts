@@ -1,6 +1,7 @@
 // Names of images on registries as they are written down in an origin file (docs/spec/deployments.md, section 2.3.2): taken apart without
 // being completed, so that what is not changed stays as it is.
 
+import type { Digest } from "../oci/digest.ts";
 import { ComposefsError } from "../error.ts";
 
 /** A name taken apart; joined again it is the same text. */
@@ -68,4 +69,13 @@ export function storageImageName(text: string): string {
   if (!name) return text;
   if (name.digest !== undefined) return `${name.repository}@${name.digest}`;
   return `${name.repository}:${name.tag ?? "latest"}`;
+}
+
+/**
+ * A name of our own for the image of a deployment in a container storage: what came out of a file has none by which it could be known,
+ * and must not be taken for an image that nobody needs.
+ */
+export function deploymentImageName(manifest: Digest): string {
+  // A tag has up to 128 characters.
+  return `localhost/bootc-deployment:${manifest.replace(":", "-").slice(0, 128)}`;
 }

@@ -2,7 +2,7 @@
 // a switch, and the forms in which status, transports and container storages want them.
 
 import { ComposefsError } from "../error.ts";
-import { canonicalImageName, imageNameWithTag } from "./image-name.ts";
+import { canonicalImageName, imageNameWithTag, storageImageName } from "./image-name.ts";
 
 /** How an image is checked when it is pulled; undefined where it is not. */
 export type ImageSignature = "containerPolicy" | { readonly ostreeRemote: string };
@@ -149,6 +149,11 @@ export function shortReference(reference: HostImage): string {
 /** The name by which a container storage is asked for the image. */
 export function storageReference({ image, transport }: HostImage): string {
   return transport === "registry" ? image : `${transport}:${image}`;
+}
+
+/** The name under which a container storage has the image. */
+export function storageNameOf(reference: HostImage): string {
+  return storageImageName(reference.transport === "containers-storage" ? reference.image : storageReference(reference));
 }
 
 /**

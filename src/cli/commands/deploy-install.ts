@@ -4,7 +4,15 @@ import type { HostImage, InstalledDeployment, InstallOptions } from "../../index
 import type { Command } from "../command.ts";
 import { SYSROOT_OPTIONS, sysrootPaths } from "../deploy-options.ts";
 import { UsageError } from "../failure.ts";
-import { BOOT_OPTIONS, FETCH_OPTIONS, fetchGiven, lines, METADATA_OPTIONS, metadataGiven } from "../update-options.ts";
+import {
+  BOOT_OPTIONS,
+  FETCH_OPTIONS,
+  fetchGiven,
+  lines,
+  METADATA_OPTIONS,
+  metadataGiven,
+  UNIFIED_OPTION,
+} from "../update-options.ts";
 
 export const deployInstall: Command = {
   name: "deploy install",
@@ -30,6 +38,7 @@ export const deployInstall: Command = {
     { name: "allow-existing", description: "beside deployments that are there; the new one becomes the default" },
     ...METADATA_OPTIONS,
     ...FETCH_OPTIONS,
+    UNIFIED_OPTION,
     { name: "dry-run", description: "find out whether it could be installed, and write nothing" },
   ],
   examples: [

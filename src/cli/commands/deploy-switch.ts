@@ -3,7 +3,7 @@
 import { applyUpdate } from "../apply-update.ts";
 import type { Command } from "../command.ts";
 import { openSysroot, SYSROOT_OPTIONS } from "../deploy-options.ts";
-import { printUpdate, UPDATE_OPTIONS, updateGiven } from "../update-options.ts";
+import { printUpdate, UNIFIED_OPTION, UPDATE_OPTIONS, updateGiven } from "../update-options.ts";
 
 export const deploySwitch: Command = {
   name: "deploy switch",
@@ -24,6 +24,7 @@ export const deploySwitch: Command = {
     { name: "in-place", description: "a deployment with the same content follows the new reference" },
     { name: "download-only", description: "stage it, and do not make it the default before upgrade --from-downloaded" },
     ...UPDATE_OPTIONS,
+    UNIFIED_OPTION,
   ],
   examples: [
     { line: "deploy switch h.example/project/os:v2", says: "another image of a registry" },

@@ -6,7 +6,7 @@ import { openSysroot, SYSROOT_OPTIONS } from "../deploy-options.ts";
 import { UsageError } from "../failure.ts";
 import { applyUpdate } from "../apply-update.ts";
 import { formatSize } from "../size.ts";
-import { lines, printUpdate, UPDATE_OPTIONS, updateGiven } from "../update-options.ts";
+import { lines, printUpdate, UNIFIED_OPTION, UPDATE_OPTIONS, updateGiven } from "../update-options.ts";
 
 export const deployUpgrade: Command = {
   name: "deploy upgrade",
@@ -25,6 +25,7 @@ export const deployUpgrade: Command = {
     { name: "from-downloaded", description: "have what was downloaded become the default when the machine goes down" },
     { name: "tag", value: "TAG", description: "follow this tag of the image from now on" },
     ...UPDATE_OPTIONS,
+    UNIFIED_OPTION,
   ],
   examples: [
     { line: "deploy upgrade --check", says: "is there anything newer?" },

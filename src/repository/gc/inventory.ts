@@ -58,7 +58,8 @@ export interface Inventory {
 /** First characters of the temporary file that becomes meta.json. */
 export const TEMPORARY_META = ".tmp-meta-";
 
-const ROOT_ENTRIES = new Set([META_FILE, "objects", "streams", "images"]);
+// In that of a sysroot bootc has its own directory (docs/spec/deployments.md, section 2.1).
+const ROOT_ENTRIES = new Set([META_FILE, "objects", "streams", "images", "bootc"]);
 
 /**
  * Lists a repository. Others may write meanwhile, objects before entries and entries before refs; listed the other way
