@@ -47,8 +47,9 @@ test("what does not fit the inode goes into a block, sorted as the kernel looks 
   );
   expect(inline.length).toBe(0);
   const names: string[] = [];
-  for (let at = 32; block !== undefined && block.readUInt32LE(at) !== 0; at += 16 + Math.ceil((block[at] ?? 0) / 4) * 4)
-    names.push(`${block[at + 1]} ${block.toString("latin1", at + 16, at + 16 + (block[at] ?? 0))}`);
+  const bytes = block ?? Buffer.alloc(4096);
+  for (let at = 32; bytes.readUInt32LE(at) !== 0; at += 16 + Math.ceil((bytes[at] ?? 0) / 4) * 4)
+    names.push(`${bytes[at + 1]} ${bytes.toString("latin1", at + 16, at + 16 + (bytes[at] ?? 0))}`);
   expect(names).toEqual(["1 a", "1 bb", "4 x", "6 selinux"]);
 });
 
