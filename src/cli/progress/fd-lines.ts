@@ -1,7 +1,7 @@
 // `--progress-fd N` (docs/spec/deployments.md, section 4.10): lines of JSON for a program that started this one, as bootc writes them. The
 // first says that it began; then sums of what runs, five times a second at most; that something is complete is always said.
 
-import { fstatSync, writeSync } from "node:fs";
+import { fstatSync, openSync, writeSync } from "node:fs";
 
 import type { ProgressEvent, ProgressListener } from "../../index.ts";
 import { UsageError } from "../failure.ts";
@@ -29,7 +29,7 @@ export interface FdProgress {
 }
 
 /**
- * Checks the value of `--progress-fd`.
+ * Checks the value of `--progress-fd`; gives the descriptor to write to.
  *
  * @throws UsageError for what is no number, for 0 to 2, and for a descriptor that is not open
  */
@@ -44,13 +44,18 @@ export function progressFd(text: string): number {
   }
   try {
     fstatSync(fd);
+    return fd;
   } catch {
-    throw new UsageError(
-      `option --progress-fd: the descriptor ${fd} is not open`,
-      `open it first, as in \`composefs ... --progress-fd ${fd} ${fd}>FILE\``,
-    );
+    // Deno knows only what it opened itself; what it inherited can be opened once more.
+    try {
+      return openSync(`/dev/fd/${fd}`, "a");
+    } catch {
+      throw new UsageError(
+        `option --progress-fd: the descriptor ${fd} is not open`,
+        `open it first, as in \`composefs ... --progress-fd ${fd} ${fd}>FILE\``,
+      );
+    }
   }
-  return fd;
 }
 
 /** Writes lines to a descriptor. A reader who went away is no failure; one who is slow gets them later. */
