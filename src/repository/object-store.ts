@@ -1,17 +1,27 @@
 // The object store: content-addressed files below `objects/` (docs/spec/repository.md, sections 5 and 6). Synchronous and
 // built from plain data, so that a worker thread can have its own; it takes no locks, whoever uses it holds the shared one.
 
-import { closeSync, constants, fstatSync, linkSync, lstatSync, mkdirSync, openSync } from "node:fs";
-import { readSync, renameSync, statfsSync, statSync, unlinkSync, writeSync } from "node:fs";
-import { randomBytes } from "node:crypto";
+import { constants, fstatSync, lstatSync, readSync, unlinkSync } from "node:fs";
 import { type Algorithm, isObjectId, type ObjectId, objectPath } from "../bytes/algorithm.ts";
 import { FsverityHasher, fsverityDigest, fsverityFile } from "../core/fsverity.ts";
 import { ComposefsError, systemError } from "../error.ts";
 import { syscalls } from "../runtime/syscalls.ts";
-import { type AdoptableFile, type AdoptMethod, hashTold, linkObstacle } from "./adopt-file.ts";
+import { type AdoptableFile, type AdoptMethod, hashTold } from "./adopt-file.ts";
 import { copyHashing } from "./copy-hashing.ts";
 import { isDamaged, openObject, type StoredObject } from "./object-read.ts";
 import { enableVerity, type VerityState } from "./object-verity.ts";
+import {
+  closeTemporary,
+  errorCode,
+  fileChanged,
+  linkNew,
+  makeDirectory,
+  replaceObject,
+  type Temporary,
+  TemporaryObjects,
+  writeAll,
+  writeError,
+} from "./temporary-objects.ts";
 
 /** What a store needs to know: plain data, can be sent to another thread. */
 export interface ObjectStoreOptions {
@@ -52,9 +62,6 @@ export interface ObjectSink {
   abort(): void;
 }
 
-/** First characters of the names of temporary files in `objects/`. */
-export const TEMPORARY_OBJECT = ".tmp-object-";
-
 const MAX_KNOWN = 200_000;
 
 // Objects in a row that were not there, after which putSync writes without looking first: the lookup costs 5 us of the
@@ -69,8 +76,7 @@ export class ObjectStore {
   readonly #verity: VerityState = { supported: undefined };
   // Objects that this store has written or checked: a second time costs no system call.
   readonly #known = new Set<ObjectId>();
-  readonly #temporaryPrefix: string;
-  #temporaries = 0;
+  readonly #temporaries: TemporaryObjects;
   // How many objects in a row were new.
   #absences = 0;
 
@@ -78,7 +84,7 @@ export class ObjectStore {
     this.options = { ...options };
     this.#objects = options.objects ?? `${options.path}/objects`;
     this.#verifyExisting = options.verifyExisting ?? !options.secure;
-    this.#temporaryPrefix = `${this.#objects}/${TEMPORARY_OBJECT}${randomBytes(6).toString("hex")}-`;
+    this.#temporaries = new TemporaryObjects(this.#objects, options);
   }
 
   /** Absolute path of an object; its id is checked. */
@@ -104,12 +110,12 @@ export class ObjectStore {
     const state = this.#absences < SURE_OF_ABSENCE ? this.#existing(path, id, bytes.length, bytes) : "absent";
     let created = false;
     if (state !== "good") {
-      const temporary = this.#create();
+      const temporary = this.#temporaries.create();
       try {
         writeAll(temporary.fd, bytes);
       } catch (error) {
-        this.#drop(temporary);
-        throw this.#writeError(error, id, bytes.length);
+        this.#temporaries.drop(temporary);
+        throw writeError(this.options.path, error, id, bytes.length);
       }
       created = this.#publish(temporary, path, id, bytes.length, state);
     }
@@ -121,14 +127,14 @@ export class ObjectStore {
   /** Stores an object whose content comes in pieces. */
   newObjectSync(): ObjectSink {
     const hasher = new FsverityHasher(this.options.algorithm);
-    const temporary = this.#create();
+    const temporary = this.#temporaries.create();
     let size = 0;
     let open = true;
     const abort = () => {
       if (!open) return;
       open = false;
       hasher[Symbol.dispose]();
-      this.#drop(temporary);
+      this.#temporaries.drop(temporary);
     };
     return {
       write: (bytes) => {
@@ -139,7 +145,7 @@ export class ObjectStore {
           size += bytes.length;
         } catch (error) {
           abort();
-          throw this.#writeError(error, undefined, size + bytes.length);
+          throw writeError(this.options.path, error, undefined, size + bytes.length);
         }
       },
       commit: () => {
@@ -153,11 +159,11 @@ export class ObjectStore {
           path = this.path(id);
           state = this.#known.has(id) ? "good" : this.#existing(path, id, size, undefined);
         } catch (error) {
-          this.#drop(temporary);
+          this.#temporaries.drop(temporary);
           throw error;
         }
         let created = false;
-        if (state === "good") this.#drop(temporary);
+        if (state === "good") this.#temporaries.drop(temporary);
         else created = this.#publish(temporary, path, id, size, state);
         this.#remember(id);
         return { id, size, created };
@@ -186,7 +192,7 @@ export class ObjectStore {
         return { id: expected, size, created: false };
       }
     }
-    const temporary = this.#create(constants.O_RDWR);
+    const temporary = this.#temporaries.create(constants.O_RDWR);
     let id: ObjectId;
     try {
       // The source may have changed since: what counts is what was stored.
@@ -195,8 +201,8 @@ export class ObjectStore {
         : copyHashing(this.options.algorithm, temporary.fd, fd, check);
       if ((expected !== undefined && expected !== id) || fstatSync(temporary.fd).size !== size) throw fileChanged();
     } catch (error) {
-      this.#drop(temporary);
-      throw this.#writeError(error, expected, size);
+      this.#temporaries.drop(temporary);
+      throw writeError(this.options.path, error, expected, size);
     }
     const path = this.path(id);
     const created = this.#publish(temporary, path, id, size, this.#existing(path, id, size, undefined));
@@ -211,7 +217,7 @@ export class ObjectStore {
    * @returns why that cannot be done, in words that follow "because"; then nothing has been read or changed
    */
   adoptSync(file: AdoptableFile, method: AdoptMethod): SinkResult | string {
-    const temporary = method === "reflink" ? this.#clone(file) : this.#link(file);
+    const temporary = method === "reflink" ? this.#temporaries.clone(file) : this.#temporaries.link(file);
     if (typeof temporary === "string") return temporary;
     let id: ObjectId | undefined;
     try {
@@ -222,13 +228,13 @@ export class ObjectStore {
       const path = this.path(id);
       const state = this.#known.has(id) ? "good" : this.#existing(path, id, file.size, undefined);
       let created = false;
-      if (state === "good") this.#drop(temporary);
+      if (state === "good") this.#temporaries.drop(temporary);
       else created = this.#publish(temporary, path, id, file.size, state);
       this.#remember(id);
       return { id, size: file.size, created };
     } catch (error) {
-      if (temporary.fd >= 0) this.#drop(temporary);
-      throw this.#writeError(error, id, file.size);
+      if (temporary.fd >= 0) this.#temporaries.drop(temporary);
+      throw writeError(this.options.path, error, id, file.size);
     }
   }
 
@@ -302,52 +308,6 @@ export class ObjectStore {
     }
   }
 
-  #create(access: number = constants.O_WRONLY): Temporary {
-    const flags = access | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-    for (let attempt = 0; ; attempt++) {
-      const path = `${this.#temporaryPrefix}${this.#temporaries++}`;
-      try {
-        return { fd: openSync(path, flags, 0o644), path };
-      } catch (error) {
-        if (attempt > 0 || errorCode(error) !== "ENOENT") throw this.#writeError(error, undefined, 0);
-        makeDirectory(this.#objects);
-      }
-    }
-  }
-
-  #clone({ fd }: AdoptableFile): Temporary | string {
-    const temporary = this.#create(constants.O_RDWR);
-    if (syscalls().cloneFile(temporary.fd, fd)) return temporary;
-    this.#drop(temporary);
-    return "the file systems of both cannot share blocks";
-  }
-
-  #link(file: AdoptableFile): Temporary | string {
-    makeDirectory(this.#objects);
-    const source = fstatSync(file.fd, { bigint: true });
-    const obstacle = linkObstacle(source, statSync(this.#objects, { bigint: true }), file.fd, this.options.algorithm);
-    if (obstacle !== undefined) return obstacle;
-    const path = `${this.#temporaryPrefix}${this.#temporaries++}`;
-    try {
-      linkSync(file.path, path);
-    } catch (error) {
-      const { code = "", message } = error as { code?: string; message: string };
-      if (["EPERM", "EACCES", "EXDEV", "EMLINK", "EOPNOTSUPP"].includes(code)) return `linking it fails with ${code}`;
-      throw systemError(error, `linking a file as an object: ${message}`, this.options.path);
-    }
-    try {
-      const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-      const linked = fstatSync(fd, { bigint: true });
-      if (linked.dev === source.dev && linked.ino === source.ino) return { fd, path, linked: true };
-      closeSync(fd);
-    } catch (error) {
-      unlinkSync(path);
-      throw error;
-    }
-    unlinkSync(path);
-    throw fileChanged();
-  }
-
   // Gives the temporary file its final name; never replaces an object unless it is damaged. Closes it in any case. False
   // when an undamaged object has the name already.
   #publish(temporary: Temporary, path: string, id: ObjectId, size: number, state: Existing): boolean {
@@ -357,13 +317,13 @@ export class ObjectStore {
         enableVerity(temporary, id, this.options, this.#verity);
       for (let attempt = 0; ; attempt++) {
         try {
-          if (state === "damaged") replace(temporary.path, path);
-          else if (!this.#linkNew(temporary.path, path)) {
+          if (state === "damaged") replaceObject(temporary.path, path);
+          else if (!linkNew(temporary.path, path)) {
             if (this.#existing(path, id, size, undefined) === "good") {
               unlinkSync(temporary.path);
               return false;
             }
-            replace(temporary.path, path);
+            replaceObject(temporary.path, path);
           }
           return true;
         } catch (error) {
@@ -372,107 +332,12 @@ export class ObjectStore {
         }
       }
     } catch (error) {
-      this.#drop(temporary);
-      throw this.#writeError(error, id, size);
+      this.#temporaries.drop(temporary);
+      throw writeError(this.options.path, error, id, size);
     } finally {
       closeTemporary(temporary);
     }
   }
-
-  // False when the name is taken.
-  #linkNew(from: string, to: string): boolean {
-    const renamed = syscalls().renameNoReplace?.(from, to);
-    if (renamed !== undefined) return renamed;
-    try {
-      linkSync(from, to);
-    } catch (error) {
-      if (errorCode(error) === "EEXIST") return false;
-      throw error;
-    }
-    unlinkSync(from);
-    return true;
-  }
-
-  #drop(temporary: Temporary): void {
-    closeTemporary(temporary);
-    try {
-      unlinkSync(temporary.path);
-    } catch {
-      // The error that led here is the one to report; gc removes the file.
-    }
-  }
-
-  #writeError(error: unknown, id: ObjectId | undefined, size: number): ComposefsError {
-    const action = id === undefined ? "writing an object" : `writing object ${id}`;
-    if (errorCode(error) !== "ENOSPC") return systemError(error, action, this.options.path);
-    return noSpace(error, action, this.options.path, size);
-  }
 }
 
 type Existing = "absent" | "good" | "damaged";
-
-/** An open file in `objects/` that has no id yet; `fd` is -1 once it is closed. */
-interface Temporary {
-  fd: number;
-  path: string;
-  /** It is another name of a file that someone else owns. */
-  linked?: boolean;
-}
-
-function closeTemporary(temporary: Temporary): void {
-  if (temporary.fd >= 0) closeSync(temporary.fd);
-  temporary.fd = -1;
-}
-
-// A directory in the place of an object must go first: rename does not replace it by a file.
-function replace(from: string, to: string): void {
-  try {
-    renameSync(from, to);
-  } catch (error) {
-    if (errorCode(error) !== "EISDIR") throw error;
-    throw new ComposefsError("corrupt", `a directory is in the place of the object ${to}`, {
-      path: to,
-      hint: "remove it by hand: it does not belong to the repository",
-    });
-  }
-}
-
-function makeDirectory(path: string): void {
-  try {
-    mkdirSync(path, 0o755);
-  } catch (error) {
-    if (errorCode(error) !== "EEXIST") throw systemError(error, "making a directory", path);
-  }
-}
-
-function writeAll(fd: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at);
-}
-
-function fileChanged(): ComposefsError {
-  return new ComposefsError("io", "the file changed while it was stored", {
-    hint: "run the command again when nothing writes to it",
-  });
-}
-
-function noSpace(cause: unknown, action: string, path: string, size: number): ComposefsError {
-  let free = "";
-  try {
-    const { bavail, bsize, ffree, files } = statfsSync(path);
-    free =
-      files > 0 && ffree === 0
-        ? ": no inodes are left"
-        : `: ${size} bytes were to be written, ${bavail * bsize} are free`;
-  } catch {
-    // The message is good without it.
-  }
-  return new ComposefsError("no-space", `${action}: no space left on the file system of ${path}${free}`, {
-    cause,
-    path,
-    hint: "free some space, for example with `composefs gc`, and run the same command again",
-  });
-}
-
-function errorCode(error: unknown): unknown {
-  return (error as { code?: unknown } | null)?.code;
-}

@@ -9,7 +9,7 @@ import { listNames } from "../../runtime/list-names.ts";
 import { listLinks, objectOfTarget, TEMPORARY_LINK, targetPath, walkLinks } from "../links.ts";
 import { META_FILE } from "../meta.ts";
 import type { Category } from "../names.ts";
-import { TEMPORARY_OBJECT } from "../object-store.ts";
+import { TEMPORARY_OBJECT } from "../temporary-objects.ts";
 import { ObjectSet } from "./object-set.ts";
 
 /** A first-level entry of `streams/` or `images/`. */
