@@ -7,6 +7,8 @@ import { commitImage, type ImageParts } from "../oci/commit.ts";
 import type { Digest } from "../oci/digest.ts";
 import { imageRefKey } from "../oci/image-refs.ts";
 import { isStoredImage } from "../oci/image-version.ts";
+import { linkedObject } from "../oci/publish.ts";
+import { configStream } from "../oci/streams.ts";
 import { listTags } from "../oci/tags.ts";
 import type { ProgressListener } from "../progress.ts";
 import type { Repository } from "../repository/repository.ts";
@@ -69,7 +71,11 @@ async function partsWithoutImage(
   const image = await open(digest);
   const { manifest, config, isContainer, layers } = image;
   if (!isContainer || manifest === undefined) return undefined;
-  if (isStoredImage(repository, image.imageRefs.get(imageRefKey({ version: format })), format)) return undefined;
+  const id = image.imageRefs.get(imageRefKey({ version: format }));
+  // Names that a loss of power took are made again, too.
+  const isLinked = id !== undefined && linkedObject(repository, "images", id) === id;
+  const isNamed = repository.stream(configStream(config.digest)) !== undefined;
+  if (isStoredImage(repository, id, format) && isLinked && isNamed) return undefined;
   return {
     manifestDigest: digest,
     manifestBytes: manifest.bytes,
