@@ -3,7 +3,7 @@
 
 import { type BigIntStats, readSync } from "node:fs";
 import type { Algorithm, ObjectId } from "../bytes/algorithm.ts";
-import { FsverityHasher } from "../core/fsverity.ts";
+import { fsverityDigest, FsverityHasher } from "../core/fsverity.ts";
 import { syscalls } from "../runtime/syscalls.ts";
 
 /** A way to get an object without a copy. */
@@ -23,8 +23,23 @@ export interface AdoptableFile {
   finish(): void;
 }
 
+/** Files that fit are read whole: a hasher for each would take longer than hashing most of them. */
+const SMALL = 1 << 20;
+let scratch: Uint8Array | undefined;
+
 /** Hashes an open file and tells of its bytes, in one pass. */
 export function hashTold(algorithm: Algorithm, fd: number, file: AdoptableFile): { id: ObjectId; size: number } {
+  if (file.size < SMALL) {
+    scratch ??= new Uint8Array(SMALL);
+    let length = 0;
+    for (let count = 1; count > 0 && length < SMALL; length += count) {
+      count = readSync(fd, scratch, length, SMALL - length, length);
+    }
+    const bytes = scratch.subarray(0, length);
+    file.update(bytes);
+    file.finish();
+    return { id: fsverityDigest(algorithm, bytes), size: length };
+  }
   using hasher = new FsverityHasher(algorithm);
   let size = 0;
   for (;;) {
