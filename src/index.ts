@@ -73,6 +73,7 @@ export type { PullOptions, PullResult, PullStats } from "./oci/pull.ts";
 export { pull, pullFrom } from "./oci/pull.ts";
 export type { PlatformPull, PullAllOptions } from "./oci/pull-all.ts";
 export { platformTag, pullAll } from "./oci/pull-all.ts";
+export { pullReferrers, type PullReferrersOptions } from "./oci/pull-referrers.ts";
 export type { ImageReference, Transport } from "./oci/reference.ts";
 export { parseReference } from "./oci/reference.ts";
 export type { RegistryOptions } from "./oci/registry/requests.ts";

@@ -160,14 +160,36 @@ export async function pullFrom(
   source: ImageSource,
   options: PullOptions & { tag: NonNullable<PullOptions["tag"]>; name?: string },
 ): Promise<PullResult> {
+  const { tag, ...result } = await pullOne(repository, source, options);
+  return { ...result, tag: tag as string };
+}
+
+/** What a pull did that set no tag. */
+export type UntaggedPull = Omit<PullResult, "tag">;
+
+/** Like {@link pullFrom}, without a tag: for manifests that something else keeps. */
+export async function pullUntagged(
+  repository: Repository,
+  source: ImageSource,
+  options: Omit<PullOptions, "tag"> = {},
+): Promise<UntaggedPull> {
+  const { tag: _, ...result } = await pullOne(repository, source, { ...options, tag: undefined });
+  return result;
+}
+
+async function pullOne(
+  repository: Repository,
+  source: ImageSource,
+  options: PullOptions & { name?: string },
+): Promise<UntaggedPull & { tag: string | undefined }> {
   if (typeof options.tag === "string") checkTag(options.tag);
   checkOptions(options);
   const boot = bootRequest(repository, options);
   repository.checkWritable();
   if (options.localFetch === "zerocopy" && source.unpackedLayer === undefined) throw mustBeCopied(source);
   const resolved = await resolveImage(source, options);
-  const tag = typeof options.tag === "string" ? options.tag : options.tag(resolved.digest);
-  const tagFile = checkTag(tag);
+  const tag = typeof options.tag === "function" ? options.tag(resolved.digest) : options.tag;
+  const tagFile = tag === undefined ? undefined : checkTag(tag);
   const config = await readConfig(repository, source, resolved, options);
   const plan = planLayers(resolved, config.bytes, source.unpackedLayer !== undefined);
   const keeping = keepingSource(repository, source, plan, options);
@@ -189,7 +211,7 @@ export async function pullFrom(
   } catch (error) {
     throw aboutImage(error, options.name ?? resolved.digest, resolved.digest);
   }
-  if (committed.bootFailure !== undefined) throw withoutBootImage(committed.bootFailure, tag);
+  if (committed.bootFailure !== undefined) throw withoutBootImage(committed.bootFailure, tag ?? resolved.digest);
   return {
     manifestDigest: resolved.digest,
     sourceManifestDigest: resolved.sourceDigest,

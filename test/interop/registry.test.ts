@@ -2,7 +2,8 @@
 // second pull that fetches nothing but the manifest.
 
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,13 +12,13 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import { ComposefsError } from "../../src/error.ts";
 import { parsePlatform } from "../../src/oci/platform.ts";
-import { pull } from "../../src/oci/pull.ts";
+import { pull, type PullResult } from "../../src/oci/pull.ts";
 import type { RegistryOptions } from "../../src/oci/registry/requests.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import { TestRegistry } from "../fixtures/registry.ts";
 import { goldensDir } from "../goldens-dir.ts";
 import { openOciGoldens } from "../oci/golden-layouts.ts";
-import { describeWithPeers, peer, runPeer } from "../peer.ts";
+import { describeWithPeers, peer, peerOutput, runPeer } from "../peer.ts";
 
 const { goldenImages, unpackLayout } = openOciGoldens(goldensDir("oci"));
 const platform = parsePlatform("linux/amd64");
@@ -110,8 +111,20 @@ describeWithPeers(["skopeo", "docker-registry", "openssl"], "a registry", () => 
       const again = await pull(repository, target, { tag: image.name, platform, registry: options });
       expect(again.stats.importedLayers).toBe(0);
       await new Promise((resolve) => setTimeout(resolve, 200));
-      expect(requests().filter((line) => line.includes("/blobs/"))).toEqual([]);
+      const seen = requests().map((line) => /http\.request\.uri="?([^" ]+)/.exec(line)?.[1]);
+      expect(seen.length).toBeGreaterThan(0);
+      expect(seen.filter((uri) => uri !== "/v2/" && uri?.includes("/manifests/") !== true)).toEqual([]);
     });
+
+    /** A pull into a repository that has nothing yet, so that every layer is read. */
+    async function pulledAfresh(target: string): Promise<PullResult> {
+      const path = mkdtempSync(join(work, "fresh-"));
+      await Repository.init(path, { algorithm: "sha256", insecure: true });
+      await using fresh = await Repository.open(path, { write: true, durability: "none" });
+      const result = await pull(fresh, target, { tag: "t", platform, registry: options });
+      expect(result.stats.importedLayers).toBeGreaterThan(0);
+      return result;
+    }
 
     it("as Docker's schema 2", async () => {
       const [image] = containers;
@@ -123,26 +136,53 @@ describeWithPeers(["skopeo", "docker-registry", "openssl"], "a registry", () => 
         target,
       ]);
       expect(status, stderr).toBe(0);
-      const result = await pull(repository, target, { tag: "docker", platform, registry: options });
+      const result = await pulledAfresh(target);
       expect(result.sourceManifestDigest).toBeDefined();
       expect(result.images[0]?.id).toBe(image?.image_ids?.sha256["v1"]);
     });
 
-    it.each(["gzip", "zstd"])("with %s layers, which have another manifest and the same image", async (format) => {
-      const [image] = containers;
-      const target = `docker://${host}/golden/${format}:v1`;
-      const words = ["--insecure-policy", "copy", "--quiet", `--dest-compress-format=${format}`];
-      const { status, stderr } = runPeer("skopeo", [
-        ...words,
-        "--dest-compress",
-        "--dest-tls-verify=false",
-        ...creds,
-        `oci:${join(work, image?.name ?? "", image?.name ?? "")}:${image?.tag}`,
-        target,
-      ]);
-      expect(status, stderr).toBe(0);
-      const result = await pull(repository, target, { tag: format, platform, registry: options });
-      expect(result.images[0]?.id).toBe(image?.image_ids?.sha256["v1"]);
+    it.each(["gzip", "zstd", "zstd:chunked"])(
+      "with %s layers, which have another manifest and the same image",
+      async (format) => {
+        const [image] = containers;
+        const target = `docker://${host}/golden/${format.replace(":", "-")}:v1`;
+        const words = ["--insecure-policy", "copy", "--quiet", `--dest-compress-format=${format}`];
+        const { status, stderr } = runPeer("skopeo", [
+          ...words,
+          "--dest-compress",
+          "--dest-tls-verify=false",
+          ...creds,
+          `oci:${join(work, image?.name ?? "", image?.name ?? "")}:${image?.tag}`,
+          target,
+        ]);
+        expect(status, stderr).toBe(0);
+        const result = await pulledAfresh(target);
+        expect(result.images[0]?.id).toBe(image?.image_ids?.sha256["v1"]);
+      },
+    );
+
+    describeWithPeers(["podman"], "filled by podman", () => {
+      it.each(["oci", "v2s2"])("in the form %s", async (format) => {
+        const [image] = containers;
+        // It takes no long paths.
+        const folder = mkdtempSync(join(tmpdir(), "podman-"));
+        const store = ["--root", join(folder, "root"), "--runroot", join(folder, "run"), "--storage-driver", "vfs"];
+        // It makes the image's name of the path, which must be lower case for that.
+        const lower = join(tmpdir(), `podman-${randomBytes(6).toString("hex")}`);
+        cpSync(join(work, image?.name ?? "", image?.name ?? ""), lower, { recursive: true });
+        const layout = `oci:${lower}:${image?.tag}`;
+        const target = `docker://${host}/golden/podman-${format}:v1`;
+        const words = ["push", "-q", "--tls-verify=false", `--format=${format}`];
+        try {
+          const id = peerOutput("podman", [...store, "pull", "-q", layout]).trim();
+          peerOutput("podman", [...store, ...words, ...(password ? ["--creds=ann:secret"] : []), id, target]);
+        } finally {
+          for (const path of [folder, lower]) rmSync(path, { recursive: true, force: true });
+        }
+        const result = await pulledAfresh(target);
+        expect(result.sourceManifestDigest === undefined).toBe(format === "oci");
+        expect(result.images[0]?.id).toBe(image?.image_ids?.sha256["v1"]);
+      });
     });
 
     it("refuses who is not to come in, and what is not there", async () => {

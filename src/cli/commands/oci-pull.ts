@@ -1,7 +1,15 @@
 // `composefs oci pull REFERENCE [NAME]` (docs/spec/oci.md, section 8)
 
 import { writeFile } from "node:fs/promises";
-import type { LocalFetch, PlatformPull, PullResult, PullStats } from "../../index.ts";
+import type {
+  ImageReference,
+  LocalFetch,
+  PlatformPull,
+  PullReferrersOptions,
+  PullResult,
+  PullStats,
+  Repository,
+} from "../../index.ts";
 import type { Command } from "../command.ts";
 import { UsageError } from "../failure.ts";
 import { jobsGiven, jobsOption } from "../jobs.ts";
@@ -43,6 +51,11 @@ export const ociPull: Command = {
       name: "keep-compressed",
       description:
         "keep the layers as they came, too: a copy of the image then has the same manifest, whose signatures hold",
+    },
+    {
+      name: "referrers",
+      value: "all|TYPE",
+      description: "docker: also the artifacts that refer to the image, such as signatures, all or those of a type",
     },
     jobsOption("layers imported"),
     {
@@ -96,7 +109,8 @@ export const ociPull: Command = {
     const registry = registryOptions(context);
     const all = context.flag("all");
     const digestFile = text("digest-file");
-    for (const other of ["platform", "expected-digest", "digest-file"])
+    const referrers = text("referrers");
+    for (const other of ["platform", "expected-digest", "digest-file", "referrers"])
       if (all && text(other) !== undefined)
         throw new UsageError(`--all and --${other} exclude each other`, `--${other} is about one image`);
     const localFetch = localFetchOption(text("local-fetch"));
@@ -106,6 +120,8 @@ export const ociPull: Command = {
     const { checkTag } = await import("../../oci/tag-name.ts");
     // Wrong words must not make a repository.
     const parsed = parseReference(reference);
+    if (referrers !== undefined && parsed.transport !== "docker")
+      throw new UsageError(`--referrers needs a registry, not ${parsed.transport}:`, "as in docker://HOST/NAME");
     checkTag(tag ?? reference);
     const wanted = platform === undefined ? undefined : parsePlatform(platform);
     await using repository = await context.openRepository({ write: true, create: true });
@@ -134,14 +150,33 @@ export const ociPull: Command = {
     const { pull } = await import("../../oci/pull.ts");
     const result = await pull(repository, parsed, { ...common, platform: wanted, expectedDigest });
     if (digestFile !== undefined) await writeFile(digestFile, `${result.manifestDigest}\n`);
-    if (global.json) await out.json(asJson(result));
-    else await out.write(asText(result) + bootText(result, expectedDigest !== undefined));
+    const artifacts =
+      referrers === undefined ? undefined : await referrersOf(repository, parsed, result, referrers, common);
+    if (global.json) await out.json({ ...asJson(result), ...(artifacts && { referrers: artifacts }) });
+    else {
+      const lines = (artifacts ?? []).map((digest) => `referrer ${digest}\n`);
+      await out.write(asText(result) + lines.join("") + bootText(result, expectedDigest !== undefined));
+    }
   },
 };
 
 function localFetchOption(value = "auto"): LocalFetch {
   if (value === "disabled" || value === "auto" || value === "zerocopy") return value;
   throw new UsageError(`option --local-fetch takes disabled, auto or zerocopy, not "${value}"`);
+}
+
+async function referrersOf(
+  repository: Repository,
+  reference: ImageReference,
+  image: PullResult,
+  which: string,
+  options: PullReferrersOptions,
+): Promise<string[]> {
+  const { pullReferrers } = await import("../../oci/pull-referrers.ts");
+  const subject = image.sourceManifestDigest ?? image.manifestDigest;
+  const artifactType = which === "all" ? undefined : which;
+  const pulled = await pullReferrers(repository, reference, subject, { ...options, artifactType });
+  return pulled.map(({ manifestDigest }) => manifestDigest);
 }
 
 // With the ways in which objects came, where some did not have to be written.

@@ -1,6 +1,7 @@
 // Images on registries, `docker://` (docs/spec/oci.md, sections 2.2, 2.4 and 3).
 
 import { ComposefsError, throwIfAborted } from "../../error.ts";
+import type { Digest } from "../digest.ts";
 import { mediaTypeKind, parseIndex, parseManifest, MEDIA_TYPE, type Descriptor } from "../manifest.ts";
 import type { RegistryName } from "../reference.ts";
 import { endpointsOf } from "../registry/endpoints.ts";
@@ -69,6 +70,13 @@ export class RegistrySource implements ImageSource {
   ): AsyncIterable<Uint8Array> {
     const [place] = (await (this.#places ??= this.#findPlaces())) as [Place];
     yield* place.client.blobRange(descriptor, range, signal);
+  }
+
+  referrers(
+    digest: Digest,
+    { artifactType, signal }: { artifactType?: string; signal?: AbortSignal } = {},
+  ): Promise<readonly Descriptor[]> {
+    return this.#tried(signal, (client) => client.referrers(digest, artifactType, signal));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -79,4 +79,9 @@ export interface ImageSource extends AsyncDisposable {
     range: { start: number; end: number },
     options?: { signal?: AbortSignal },
   ): AsyncIterable<Uint8Array>;
+  /**
+   * Sources that know which manifests refer to another one: what they say, which only those manifests can confirm. With a type, others
+   * may be left out.
+   */
+  referrers?(digest: Digest, options?: { artifactType?: string; signal?: AbortSignal }): Promise<readonly Descriptor[]>;
 }
