@@ -15,6 +15,7 @@ const BENCHMARKS = [
   "dump",
   "pull",
   "registry",
+  "zero-copy",
   "objects",
   "info",
   "scan",
