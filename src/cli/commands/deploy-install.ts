@@ -43,11 +43,11 @@ export const deployInstall: Command = {
   ],
   examples: [
     {
-      line: "deploy install oci:./image:v1 --sysroot /mnt --bootloader systemd --esp /mnt/efi --karg root=LABEL=root --karg rw --sealed",
+      line: "deploy install oci:./os:v1 --root /mnt --bootloader systemd --esp /mnt/efi --karg rw --sealed",
       says: "onto a disk that is mounted at /mnt",
     },
     {
-      line: "deploy install oci:./image:v1 --target docker://h.example/os:v1 --sysroot ./root --bootloader grub --allow-missing-verity",
+      line: "deploy install oci:./os:v1 --target docker://h.example/os:v1 --root ./root --bootloader grub",
       says: "into a directory, to be upgraded from a registry",
     },
   ],
