@@ -69,7 +69,7 @@ export type { OpenedTree, OpenTreeOptions, TreeSource } from "./oci/open-tree.ts
 export { openTree, openTrees } from "./oci/open-tree.ts";
 export type { Platform } from "./oci/platform.ts";
 export { formatPlatform, hostPlatform, parsePlatform } from "./oci/platform.ts";
-export type { PullOptions, PullResult, PullStats } from "./oci/pull.ts";
+export type { PullOptions, PullResult, PullStats } from "./oci/pull-options.ts";
 export { pull, pullFrom } from "./oci/pull.ts";
 export type { PlatformPull, PullAllOptions } from "./oci/pull-all.ts";
 export { platformTag, pullAll } from "./oci/pull-all.ts";

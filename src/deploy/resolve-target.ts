@@ -4,7 +4,7 @@
 import type { Digest } from "../oci/digest.ts";
 import { imageRefKey, isBootImageRef } from "../oci/image-refs.ts";
 import type { Manifest } from "../oci/manifest.ts";
-import { resolveImage } from "../oci/pull.ts";
+import { resolveImage } from "../oci/pull-plan.ts";
 import { readDocument } from "../oci/source/document.ts";
 import { openSource } from "../oci/source/open.ts";
 import { manifestStream } from "../oci/streams.ts";

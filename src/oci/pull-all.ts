@@ -4,7 +4,8 @@
 import { ComposefsError } from "../error.ts";
 import type { Repository } from "../repository/repository.ts";
 import { formatPlatform, hostPlatform, platformRank, type Platform } from "./platform.ts";
-import { pullFrom, type PullOptions, type PullResult } from "./pull.ts";
+import { pullFrom } from "./pull.ts";
+import type { PullOptions, PullResult } from "./pull-options.ts";
 import type { ImageReference } from "./reference.ts";
 import { openSource } from "./source/open.ts";
 import type { ImageSource } from "./source/source.ts";

@@ -12,7 +12,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import { ComposefsError } from "../../src/error.ts";
 import { parsePlatform } from "../../src/oci/platform.ts";
-import { pull, type PullResult } from "../../src/oci/pull.ts";
+import { pull } from "../../src/oci/pull.ts";
+import type { PullResult } from "../../src/oci/pull-options.ts";
 import type { RegistryOptions } from "../../src/oci/registry/requests.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import { TestRegistry } from "../fixtures/registry.ts";

@@ -17,7 +17,8 @@ import { join } from "node:path";
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
-import { pull, type PullOptions, type PullResult } from "../../src/oci/pull.ts";
+import { pull } from "../../src/oci/pull.ts";
+import type { PullOptions, PullResult } from "../../src/oci/pull-options.ts";
 import type { ProgressEvent } from "../../src/progress.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import { auditRepository } from "../fixtures/repository-audit.ts";

@@ -20,7 +20,8 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import { ComposefsError } from "../../src/error.ts";
-import { pull, type PullResult } from "../../src/oci/pull.ts";
+import { pull } from "../../src/oci/pull.ts";
+import type { PullResult } from "../../src/oci/pull-options.ts";
 import { ContainersStorageSource } from "../../src/oci/source/containers-storage/source.ts";
 import { Repository } from "../../src/repository/repository.ts";
 import { auditRepository } from "../fixtures/repository-audit.ts";

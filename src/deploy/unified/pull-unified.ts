@@ -2,7 +2,8 @@
 // be run as a container, and the repository shares its files.
 
 import { ComposefsError } from "../../error.ts";
-import { pull, type PullOptions, type PullResult } from "../../oci/pull.ts";
+import { pull } from "../../oci/pull.ts";
+import type { PullOptions, PullResult } from "../../oci/pull-options.ts";
 import { deploymentImageName } from "../image-name.ts";
 import { type HostImage, pullReference } from "../image-reference.ts";
 import type { OpenSysroot } from "../open-sysroot.ts";

@@ -8,7 +8,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import type { ProgressEvent } from "../../../src/progress.ts";
-import { pull, type PullResult } from "../../../src/oci/pull.ts";
+import { pull } from "../../../src/oci/pull.ts";
+import type { PullResult } from "../../../src/oci/pull-options.ts";
 import type { RegistryOptions } from "../../../src/oci/registry/requests.ts";
 import { layerStream } from "../../../src/oci/streams.ts";
 import { contentDigest } from "../../../src/oci/digest.ts";

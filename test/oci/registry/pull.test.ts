@@ -10,7 +10,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import { ComposefsError } from "../../../src/error.ts";
 import { parsePlatform } from "../../../src/oci/platform.ts";
-import { pull, type PullOptions, type PullResult } from "../../../src/oci/pull.ts";
+import { pull } from "../../../src/oci/pull.ts";
+import type { PullOptions, PullResult } from "../../../src/oci/pull-options.ts";
 import type { RegistryOptions } from "../../../src/oci/registry/requests.ts";
 import { Repository } from "../../../src/repository/repository.ts";
 import { writeLayout } from "../../fixtures/layout.ts";

@@ -12,7 +12,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import { ComposefsError } from "../../../src/error.ts";
 import { parsePlatform } from "../../../src/oci/platform.ts";
-import { pull, type PullOptions } from "../../../src/oci/pull.ts";
+import { pull } from "../../../src/oci/pull.ts";
+import type { PullOptions } from "../../../src/oci/pull-options.ts";
 import { openSource } from "../../../src/oci/source/open.ts";
 import { TarIndex } from "../../../src/oci/source/tar-index.ts";
 import { Repository } from "../../../src/repository/repository.ts";
