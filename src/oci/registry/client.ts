@@ -8,7 +8,7 @@ import type { RegistryName } from "../reference.ts";
 import type { HttpResponse } from "./http.ts";
 import type { RegistryOptions } from "./requests.ts";
 import { MAX_TRIES, Transient } from "./retry.ts";
-import { Session } from "./session.ts";
+import { RegistryApi } from "./api.ts";
 
 /** Bytes after which a cut body counts as progress, so that crumbs do not make a pull endless. */
 const PROGRESS = 64 << 10;
@@ -28,10 +28,10 @@ export interface FetchedManifest {
 
 /** One repository on one registry. */
 export class RegistryClient {
-  readonly #session: Session;
+  readonly #api: RegistryApi;
 
   constructor(name: RegistryName, options: RegistryOptions = {}) {
-    this.#session = new Session(name, options, "pull");
+    this.#api = new RegistryApi(name, options, "pull");
   }
 
   /**
@@ -41,15 +41,15 @@ export class RegistryClient {
    * @throws ComposefsError `not-found`, `permission`, `digest-mismatch`, `limit`, `unsupported` for Docker schema 1, `io`
    */
   async manifest(reference: string, signal?: AbortSignal): Promise<FetchedManifest> {
-    const what = `the manifest ${reference} of ${this.#session.fullName}`;
-    return this.#session.retried(signal, async () => {
-      const response = await this.#session.get(
+    const what = `the manifest ${reference} of ${this.#api.fullName}`;
+    return this.#api.retried(signal, async () => {
+      const response = await this.#api.get(
         `manifests/${reference}`,
         what,
         { accept: MANIFEST_TYPES.join(", ") },
         signal,
       );
-      const bytes = await this.#session.requests.readAll(response, MAX_DOCUMENT_SIZE, what);
+      const bytes = await this.#api.requests.readAll(response, MAX_DOCUMENT_SIZE, what);
       const isDigest = reference.includes(":");
       if (isDigest) verifyDigest(bytes, reference, what);
       const digest = isDigest ? reference : contentDigest(bytes);
@@ -57,7 +57,7 @@ export class RegistryClient {
       if (!isDigest && announced?.startsWith("sha256:") === true && announced !== digest) {
         throw new ComposefsError(
           "digest-mismatch",
-          `${what}: ${this.#session.host} calls it ${announced}, its content is ${digest}`,
+          `${what}: ${this.#api.host} calls it ${announced}, its content is ${digest}`,
           {
             digest,
             hint: "something between here and the registry changes what it sends",
@@ -79,17 +79,17 @@ export class RegistryClient {
    * @throws ComposefsError as {@link RegistryClient.manifest}, and `invalid` for an answer that is no index
    */
   async referrers(digest: Digest, artifactType?: string, signal?: AbortSignal): Promise<Descriptor[]> {
-    const what = `the referrers of ${digest} in ${this.#session.fullName}`;
+    const what = `the referrers of ${digest} in ${this.#api.fullName}`;
     const found: Descriptor[] = [];
     let search = artifactType === undefined ? "" : `?artifactType=${encodeURIComponent(artifactType)}`;
     for (let pages = 0; pages < MAX_PAGES; pages++) {
       const path = `referrers/${digest}${search}`;
       let page: { bytes: Uint8Array; next: string | undefined };
       try {
-        page = await this.#session.retried(signal, async () => {
-          const response = await this.#session.get(path, what, { accept: MEDIA_TYPE.ociIndex }, signal);
+        page = await this.#api.retried(signal, async () => {
+          const response = await this.#api.get(path, what, { accept: MEDIA_TYPE.ociIndex }, signal);
           const next = nextPage(response.header("link"));
-          return { bytes: await this.#session.requests.readAll(response, MAX_DOCUMENT_SIZE, what), next };
+          return { bytes: await this.#api.requests.readAll(response, MAX_DOCUMENT_SIZE, what), next };
         });
       } catch (error) {
         if (pages > 0 || !(error instanceof ComposefsError) || error.code !== "not-found") throw error;
@@ -99,7 +99,7 @@ export class RegistryClient {
       if (page.next === undefined) return found;
       search = page.next;
     }
-    throw new ComposefsError("limit", `${what}: ${this.#session.host} has more than ${MAX_PAGES} pages of them`, {
+    throw new ComposefsError("limit", `${what}: ${this.#api.host} has more than ${MAX_PAGES} pages of them`, {
       digest,
     });
   }
@@ -122,7 +122,7 @@ export class RegistryClient {
   async *blob(descriptor: Descriptor, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
     const { digest, size } = descriptor;
     parseDigest(digest);
-    const what = `the blob ${digest} of ${this.#session.fullName}`;
+    const what = `the blob ${digest} of ${this.#api.fullName}`;
     let done = 0;
     let mayResume = true;
     for (let tries = 1, before = 0; ; ) {
@@ -135,7 +135,7 @@ export class RegistryClient {
             response.discard();
             mayResume = false;
             throw new Transient(
-              new ComposefsError("io", `${what}: ${this.#session.host} sent another range than asked for`),
+              new ComposefsError("io", `${what}: ${this.#api.host} sent another range than asked for`),
             );
           }
           skip = 0;
@@ -152,13 +152,13 @@ export class RegistryClient {
             yield rest;
           }
         } catch (error) {
-          throw this.#session.requests.transportFailure(error, what, done);
+          throw this.#api.requests.transportFailure(error, what, done);
         }
         if (done === size && skip === 0) return;
         throw new Transient(
           new ComposefsError("digest-mismatch", `${what} ended after ${done} of ${size} bytes`, {
             digest,
-            hint: `${this.#session.host} does not send the whole of it: try again later, or tell who runs it`,
+            hint: `${this.#api.host} does not send the whole of it: try again later, or tell who runs it`,
           }),
         );
       } catch (error) {
@@ -166,7 +166,7 @@ export class RegistryClient {
         if (done - before >= PROGRESS) tries = 1;
         before = done;
         if (tries >= MAX_TRIES) throw error.error;
-        await this.#session.wait(error, tries++, signal);
+        await this.#api.wait(error, tries++, signal);
       }
     }
   }
@@ -183,14 +183,14 @@ export class RegistryClient {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const { digest, size } = descriptor;
     parseDigest(digest);
-    const what = `the blob ${digest} of ${this.#session.fullName}`;
+    const what = `the blob ${digest} of ${this.#api.fullName}`;
     let at = start;
     for (let tries = 1, before = at; ; ) {
       try {
         const response = await this.#openBlob(descriptor, what, `bytes=${at}-${end - 1}`, signal);
         if (response.status !== 206 || !isRange(response, at, size)) {
           response.discard();
-          throw new ComposefsError("unsupported", `${what}: ${this.#session.host} does not send parts of it`);
+          throw new ComposefsError("unsupported", `${what}: ${this.#api.host} does not send parts of it`);
         }
         try {
           for await (const bytes of response.body) {
@@ -201,7 +201,7 @@ export class RegistryClient {
             if (at === end) return;
           }
         } catch (error) {
-          throw this.#session.requests.transportFailure(error, what, at - start);
+          throw this.#api.requests.transportFailure(error, what, at - start);
         }
         throw new Transient(new ComposefsError("io", `${what}: a part of it ended early`, { digest }));
       } catch (error) {
@@ -209,14 +209,14 @@ export class RegistryClient {
         if (at - before >= PROGRESS) tries = 1;
         before = at;
         if (tries >= MAX_TRIES) throw error.error;
-        await this.#session.wait(error, tries++, signal);
+        await this.#api.wait(error, tries++, signal);
       }
     }
   }
 
   /** Closes the connections. */
   close(): void {
-    this.#session.close();
+    this.#api.close();
   }
 
   async #openBlob(
@@ -227,7 +227,7 @@ export class RegistryClient {
   ): Promise<HttpResponse> {
     const headers: Record<string, string> = range === undefined ? {} : { range };
     try {
-      return await this.#session.get(`blobs/${descriptor.digest}`, what, headers, signal);
+      return await this.#api.get(`blobs/${descriptor.digest}`, what, headers, signal);
     } catch (error) {
       const { urls = [] } = descriptor;
       if (!(error instanceof ComposefsError) || error.code !== "not-found" || urls.length === 0) throw error;
@@ -235,7 +235,7 @@ export class RegistryClient {
       for (const text of urls.slice(0, 10)) {
         const url = URL.canParse(text) ? new URL(text) : undefined;
         if (url === undefined || !/^https?:$/.test(url.protocol)) continue;
-        const response = await this.#session.requests.follow(url, headers, undefined, what, signal);
+        const response = await this.#api.requests.follow(url, headers, undefined, what, signal);
         if (response.status === 200 || response.status === 206) return response;
         response.discard();
       }
@@ -252,7 +252,7 @@ export class RegistryClient {
   }
 
   #wrongLength({ digest, size }: Descriptor, what: string, found: string): ComposefsError {
-    return new ComposefsError("digest-mismatch", `${what}: ${this.#session.host} sends ${found} ${size} bytes`, {
+    return new ComposefsError("digest-mismatch", `${what}: ${this.#api.host} sends ${found} ${size} bytes`, {
       digest,
       hint: "the image on the registry is damaged; push it again",
     });

@@ -8,7 +8,7 @@ import type { RegistryName } from "../reference.ts";
 import type { HttpResponse } from "./http.ts";
 import type { RegistryOptions } from "./requests.ts";
 import { isTransient } from "./retry.ts";
-import { Session } from "./session.ts";
+import { RegistryApi } from "./api.ts";
 
 /** Blobs up to this many bytes go in one request. */
 const SMALL_BLOB = 1 << 20;
@@ -25,11 +25,11 @@ export type BlobContent = () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>
 /** One repository of a registry, to push to. */
 export class RegistryPush {
   readonly #name: RegistryName;
-  readonly #session: Session;
+  readonly #api: RegistryApi;
 
   constructor(name: RegistryName, options: RegistryOptions = {}) {
     this.#name = name;
-    this.#session = new Session(name, options, "pull,push");
+    this.#api = new RegistryApi(name, options, "pull,push");
   }
 
   /**
@@ -39,14 +39,14 @@ export class RegistryPush {
    */
   async has({ digest, size }: BlobToPush, signal?: AbortSignal): Promise<boolean> {
     const what = this.#what(`the blob ${digest}`);
-    return this.#session.retried(signal, async () => {
-      const response = await this.#session.request("HEAD", `blobs/${digest}`, what, { signal });
+    return this.#api.retried(signal, async () => {
+      const response = await this.#api.request("HEAD", `blobs/${digest}`, what, { signal });
       const { status } = response;
       response.discard();
       if (status === 404) return false;
       // Some send those who ask to where the blob lies.
       if (status === 307 || status === 302) return true;
-      if (status !== 200) throw await this.#session.failure(response, what);
+      if (status !== 200) throw await this.#api.failure(response, what);
       const length = response.header("content-length");
       return length === undefined || Number(length) === size;
     });
@@ -67,10 +67,10 @@ export class RegistryPush {
     const { digest } = blob;
     parseDigest(digest);
     const what = this.#what(`the blob ${digest}`);
-    const upload = new Upload(this.#session, blob, content, what, options);
+    const upload = new Upload(this.#api, blob, content, what, options);
     for (let round = 1, before = 0; ; round++) {
       try {
-        await this.#session.retried(options.signal, () => upload.run());
+        await this.#api.retried(options.signal, () => upload.run());
         return;
       } catch (error) {
         // What got through is worth another round of tries.
@@ -101,11 +101,11 @@ export class RegistryPush {
     }
     const reference = wanted ?? tag ?? "latest";
     const what = this.#what(`the manifest ${reference}`);
-    await this.#session.retried(signal, async () => {
+    await this.#api.retried(signal, async () => {
       const headers = { "content-type": mediaType, "content-length": String(bytes.length) };
       const options = { headers, body: () => bytes, signal };
-      const response = await this.#session.request("PUT", `manifests/${reference}`, what, options);
-      if (response.status !== 201 && response.status !== 200) throw await this.#session.failure(response, what);
+      const response = await this.#api.request("PUT", `manifests/${reference}`, what, options);
+      if (response.status !== 201 && response.status !== 200) throw await this.#api.failure(response, what);
       response.discard();
       checkAnswer(response, digest, what);
     });
@@ -113,7 +113,7 @@ export class RegistryPush {
 
   /** Closes the connections. */
   close(): void {
-    this.#session.close();
+    this.#api.close();
   }
 
   #what(part: string): string {
@@ -125,7 +125,7 @@ export class RegistryPush {
 class Upload {
   /** Bytes that the registry has confirmed. */
   received = 0;
-  readonly #session: Session;
+  readonly #api: RegistryApi;
   readonly #blob: BlobToPush;
   readonly #content: BlobContent;
   readonly #what: string;
@@ -133,13 +133,13 @@ class Upload {
   #location: URL | undefined;
 
   constructor(
-    session: Session,
+    api: RegistryApi,
     blob: BlobToPush,
     content: BlobContent,
     what: string,
     options: { signal?: AbortSignal | undefined; onProgress?: ((done: number) => void) | undefined },
   ) {
-    this.#session = session;
+    this.#api = api;
     this.#blob = blob;
     this.#content = content;
     this.#what = what;
@@ -171,7 +171,7 @@ class Upload {
   async #start(): Promise<void> {
     this.received = 0;
     const response = await this.#request("POST", "blobs/uploads/", { headers: { "content-length": "0" } });
-    if (response.status !== 202) throw await this.#session.failure(response, this.#what);
+    if (response.status !== 202) throw await this.#api.failure(response, this.#what);
     response.discard();
     this.#follow(response, undefined);
     if (this.#location === undefined)
@@ -182,7 +182,7 @@ class Upload {
   async #askStatus(): Promise<void> {
     const location = this.#location as URL;
     const response = await this.#request("GET", location, {});
-    if (isTransient(response.status)) throw await this.#session.failure(response, this.#what);
+    if (isTransient(response.status)) throw await this.#api.failure(response, this.#what);
     response.discard();
     const last = /^(?:bytes=)?0-(\d+)$/.exec(response.header("range") ?? "")?.[1];
     const received = last === undefined ? undefined : Number(last) + 1;
@@ -206,7 +206,7 @@ class Upload {
       ...(from > 0 ? { "content-range": `${from}-${size - 1}` } : {}),
     };
     const response = await this.#request("PATCH", this.#location as URL, { headers, body: () => this.#checked(from) });
-    if (response.status !== 202 && response.status !== 204) throw await this.#session.failure(response, this.#what);
+    if (response.status !== 202 && response.status !== 204) throw await this.#api.failure(response, this.#what);
     response.discard();
     this.received = size;
     this.#follow(response, this.#location);
@@ -227,7 +227,7 @@ class Upload {
     if (response.status !== 201 && response.status !== 204) {
       // An upload that was refused at its end is of no use any more.
       this.#location = undefined;
-      throw await this.#session.failure(response, this.#what);
+      throw await this.#api.failure(response, this.#what);
     }
     response.discard();
     checkAnswer(response, digest, this.#what);
@@ -267,18 +267,18 @@ class Upload {
   #follow(response: HttpResponse, before: URL | undefined): void {
     const location = response.header("location");
     if (location === undefined) return;
-    const relativeTo = before ?? this.#session.base;
+    const relativeTo = before ?? this.#api.base;
     const next = URL.canParse(location, relativeTo.href) ? new URL(location, relativeTo) : undefined;
     if (next === undefined || !/^https?:$/.test(next.protocol)) {
       throw new ComposefsError("invalid", `${this.#what}: told to go on at ${JSON.stringify(location.slice(0, 200))}`);
     }
-    if (this.#session.base.protocol === "https:" && next.protocol === "http:") {
+    if (this.#api.base.protocol === "https:" && next.protocol === "http:") {
       // A proxy in front of it that does not tell it of TLS; the host that was verified is meant.
-      if (next.hostname !== this.#session.base.hostname) {
+      if (next.hostname !== this.#api.base.hostname) {
         throw new ComposefsError("permission", `${this.#what}: sent from https to http (${next.host})`);
       }
       next.protocol = "https:";
-      next.port = this.#session.base.port;
+      next.port = this.#api.base.port;
     }
     next.username = "";
     next.password = "";
@@ -290,7 +290,7 @@ class Upload {
     target: string | URL,
     options: { headers?: Record<string, string>; body?: () => AsyncIterable<Uint8Array>; signal?: AbortSignal },
   ): Promise<HttpResponse> {
-    return this.#session.request(method, target, this.#what, { signal: this.#options.signal, ...options });
+    return this.#api.request(method, target, this.#what, { signal: this.#options.signal, ...options });
   }
 }
 

@@ -1,4 +1,4 @@
-// A conversation with a registry about one repository (docs/spec/oci.md, sections 3.1, 3.3 and 3.4): finds the scheme, answers challenges,
+// The API of a registry for one repository (docs/spec/oci.md, sections 3.1, 3.3 and 3.4): finds the scheme, answers challenges,
 // says what answers stand for, and tries again what may be over.
 
 import { ComposefsError } from "../../error.ts";
@@ -11,7 +11,7 @@ import { Requests, type RegistryOptions } from "./requests.ts";
 import { backoff, isTransient, MAX_TRIES, pause, retryAfter, Transient } from "./retry.ts";
 
 /** Requests about one repository on one registry. */
-export class Session {
+export class RegistryApi {
   readonly #name: RegistryName;
   readonly #actions: "pull" | "pull,push";
   readonly #options: RegistryOptions;
