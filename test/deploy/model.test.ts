@@ -15,7 +15,7 @@ import { bootLayout } from "../fixtures/boot-layouts.ts";
 import { writeLayout } from "../fixtures/layout.ts";
 import { tar } from "../fixtures/tar.ts";
 import { Model, type Outcome, type Variant } from "./model/model.ts";
-import { withPowerCut } from "./model/power.ts";
+import { withPowerCut } from "../fixtures/power.mjs";
 import { World } from "./model/world.ts";
 
 const RUNS = Number(process.env["COMPOSEFS_MODEL_RUNS"] ?? 5);

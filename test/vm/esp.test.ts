@@ -1,11 +1,12 @@
 // A boot directory on FAT, as EFI system partitions are (docs/spec/boot.md, section 11): `oci prepare-boot` writes into it, and a staged
-// set of entries becomes active by the exchange of two directories and file by file.
+// set of entries becomes active by the exchange of two directories and file by file. Commands on a sysroot with such an ESP are stopped before
+// each call that changes it (docs/spec/deployments.md, section 2.8).
 
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { goldensDir } from "../goldens-dir.ts";
 import { bootLayout, KERNEL_ROOT } from "../fixtures/boot-layouts.ts";
@@ -48,6 +49,12 @@ function activation(fileByFile: boolean): string {
 }
 
 const MOUNT = "mount -t vfat -o fmask=0177,dmask=0077 LABEL=ESP /tmp/esp";
+/** Stops a command before calls that change the ESP. */
+function cuts(job: string): string {
+  const words = ["/app/node_modules/composefs/dist/index.js", "/disks/plain", "/tmp/work", "/tmp/esp", job];
+  return `mkdir /tmp/work && ${MOUNT} && rm -rf /tmp/esp/* && node /disks/plain/fat-cuts.mjs ${words.join(" ")} && umount /tmp/esp && rm -r /tmp/work`;
+}
+
 const STEPS = {
   mount: `for module in /run/late/*.ko; do insmod "$module"; done; mkdir /tmp/esp && ${MOUNT}`,
   prepare: [
@@ -60,7 +67,20 @@ const STEPS = {
   // What has to be read from the disk again.
   remount: `umount /tmp/esp && ${MOUNT} && cd /tmp/esp && find 6.1.0 loader -type f -exec sha256sum {} +`,
   kept: "composefs --repo /tmp/composefs oci prepare-boot os --bootdir /tmp/esp --cmdline rw --json --quiet; umount /tmp/esp",
+  rollback: cuts("rollback"),
+  delete: cuts("delete"),
+  upgrade: cuts("upgrade"),
 };
+
+/** A system that can be deployed. */
+function systemOf(version: string): Record<string, string> {
+  return {
+    "usr/lib/modules/6/vmlinuz": `kernel ${version}`.repeat(300),
+    "usr/lib/modules/6/initramfs.img": `initramfs ${version}`.repeat(300),
+    "usr/lib/os-release": `ID=example\nVERSION_ID=${version === "one" ? 1 : 2}\n`,
+    "etc/version": version,
+  };
+}
 
 describeMachine("6.12", "a boot directory on FAT", () => {
   describeFirmware("made by mtools", () => {
@@ -83,6 +103,9 @@ describeMachine("6.12", "a boot directory on FAT", () => {
       const root = join(folder, "root");
       mkdirSync(root);
       bootLayout(join(root, "layout"), "t", KERNEL_ROOT);
+      for (const version of ["one", "two"]) bootLayout(join(root, version), "t", systemOf(version));
+      for (const script of ["fat-cuts.mjs", "../fixtures/power.mjs"])
+        copyFileSync(new URL(script, import.meta.url), join(root, basename(script)));
       execFileSync(program("mke2fs"), ["-q", "-t", "ext4", "-b", "4096", "-L", "plain", "-d", root, plain, "64M"]);
       writeFileSync(esp, "");
       truncateSync(esp, 64 << 20);
@@ -120,5 +143,14 @@ describeMachine("6.12", "a boot directory on FAT", () => {
         files: { ...scenario.after, ...FOREIGN },
       });
     });
+
+    it.each(["rollback", "delete", "upgrade"] as const)(
+      "boots after a stop before any call of %s, which can be repeated",
+      (job) => {
+        const { moments, wrong } = JSON.parse(succeeded(job)) as { moments: number; wrong: string[] };
+        expect(wrong).toEqual([]);
+        expect(moments).toBeGreaterThan(1);
+      },
+    );
   });
 });

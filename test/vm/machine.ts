@@ -36,7 +36,7 @@ export interface Run<Name extends string> {
 }
 
 /** A boot hangs when it takes longer than this; on two idle cores the longest takes a quarter of it. */
-const TIMEOUT_MS = 330_000;
+const TIMEOUT_MS = 450_000;
 
 /** QEMU's exit status is 0 after a panic too: only this says that all steps ran and the disks were unmounted. */
 const END = /^VM: [\d.]+ s: end\s*$/m;

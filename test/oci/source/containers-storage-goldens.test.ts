@@ -77,6 +77,24 @@ function fetch(
   });
 }
 
+/** A path as text where it is that: Deno takes no other. */
+function asText(path: Buffer): string | Buffer {
+  const text = path.toString("utf8");
+  return Buffer.from(text, "utf8").equals(path) ? text : path;
+}
+
+/** Skips a test on Deno when it is about names that are not UTF-8, which Deno refuses with a remedy. */
+async function orNotOnDeno<T>(skip: (note: string) => void, outcome: () => Promise<T>): Promise<T> {
+  try {
+    return await outcome();
+  } catch (error) {
+    if (process.versions["deno"] === undefined || !(error instanceof ComposefsError)) throw error;
+    expect(error).toMatchObject({ code: "unsupported", hint: "run the command on Node or Bun" });
+    skip(`skipped: ${error.message}`);
+    throw error;
+  }
+}
+
 async function reasonOf(outcome: Promise<unknown>): Promise<{ reason: string | undefined; message: string }> {
   const error: unknown = await outcome.then(
     () => undefined,
@@ -92,9 +110,11 @@ describe("images", () => {
     it(`${name} has images`, () => expect(store.images.length).toBeGreaterThan(0));
     for (const image of store.images) {
       for (const algorithm of ALGORITHMS) {
-        it(`${image.names[0]} of ${name}, ${algorithm}`, async () => {
+        it(`${image.names[0]} of ${name}, ${algorithm}`, async ({ skip }) => {
           await using repository = await newRepository(algorithm);
-          const result = await fetch(repository, image.names[0] as string, roots.get(name) as string[]);
+          const result = await orNotOnDeno(skip, () =>
+            fetch(repository, image.names[0] as string, roots.get(name) as string[]),
+          );
           expect(result.images.map(({ version, id }) => [`${algorithm}-v${version}`, id])).toEqual(
             ["v1", "v2"].map((version) => [`${algorithm}-${version}`, image.image_id[`${algorithm}-${version}`]]),
           );
@@ -130,13 +150,13 @@ describe("images", () => {
     expect([...stream.objectRefs].toSorted()).toEqual(layer.object_ids[repository.algorithm]);
   }
 
-  it("give the same streams whether contents are linked, shared or copied", async () => {
+  it("give the same streams whether contents are linked, shared or copied", async ({ skip }) => {
     for (const [name, store] of stores) {
       for (const image of store.images) {
         const ids: (string | undefined)[][] = [];
         for (const mode of ["disabled", "auto", "zerocopy"] as const) {
           await using repository = await newRepository();
-          await fetch(repository, image.names[0] as string, roots.get(name) as string[], mode);
+          await orNotOnDeno(skip, () => fetch(repository, image.names[0] as string, roots.get(name) as string[], mode));
           ids.push(image.layers.map(({ diff_id }) => repository.stream(`oci-layer-${diff_id}`)));
         }
         expect(ids[1]).toEqual(ids[0]);
@@ -177,6 +197,8 @@ describe("recipes", () => {
 
   for (const vector of vectors.vectors) {
     const { name, ndjson_b64, files, tar_sha256, tar_size, error } = vector;
+    const isText = files.every(({ path_b64 }) => typeof asText(Buffer.from(path_b64, "base64")) === "string");
+    const noDeno = !isText && process.versions["deno"] !== undefined;
     const lay = () => {
       const place = join(work, `vector-${name}`);
       const diff = join(place, "diff");
@@ -184,8 +206,8 @@ describe("recipes", () => {
       for (const { path_b64, data_b64 } of files) {
         const path = Buffer.concat([Buffer.from(`${diff}/`), Buffer.from(path_b64, "base64")]);
         const parent = path.subarray(0, path.lastIndexOf("/"));
-        mkdirSync(parent, { recursive: true });
-        writeFileSync(path, Buffer.from(data_b64, "base64"));
+        mkdirSync(asText(parent), { recursive: true });
+        writeFileSync(asText(path), Buffer.from(data_b64, "base64"));
       }
       const recipe = join(place, "recipe.gz");
       writeFileSync(recipe, gzipSync(Buffer.from(ndjson_b64, "base64")));
@@ -193,7 +215,7 @@ describe("recipes", () => {
       return { size: tar_size, pieces };
     };
 
-    it(name, async () => {
+    it.skipIf(noDeno)(`${name}${noDeno ? " (skipped: Deno cannot make files with such names)" : ""}`, async () => {
       const hash = createHash("sha256");
       const { pieces } = lay();
       const outcome = await reasonOf(
@@ -210,7 +232,7 @@ describe("recipes", () => {
       else expect(outcome.reason).toBe(error);
     });
 
-    it(`${name}, imported`, async () => {
+    it.skipIf(noDeno)(`${name}, imported`, async () => {
       await using repository = await newRepository();
       await using pool = new ObjectPool(repository.store.options);
       const zeroCopy = new ZeroCopy(repository.store, "zerocopy");
