@@ -49,7 +49,7 @@ const state = (id: string, path: string) => at(`state/deploy/${id}/${path}`);
 const change = (path: string, from: string | RegExp, to: string) =>
   writeFileSync(path, readFileSync(path, "utf8").replace(from, to));
 const entry = (index: number) =>
-  at(`boot/loader/entries/${readdirSync(at("boot/loader/entries")).toReversed()[index]}`);
+  at(`boot/loader/entries/${readdirSync(at("boot/loader/entries")).sort().toReversed()[index]}`);
 const manifestOf = ({ manifest }: CompleteDeployment) => manifest;
 
 /** Level, test and deployment of what was found, but for remarks. */

@@ -328,10 +328,11 @@ function entryError(text: string): never {
   throw new Error("it parses");
 }
 
-/** What only a machine with a fault of its own shows; Deno's modules keep the calls that they were given. */
+/** What only a machine with a fault of its own shows; modules of Deno and Bun keep the calls that they were given. */
 const REFUSED_CALLS: ReadonlySet<string> = new Set(["E_READ_ONLY", "E_NO_SPACE"]);
 
-const here = TABLE.filter(([code]) => process.versions["deno"] === undefined || !REFUSED_CALLS.has(code));
+const isNode = process.versions["deno"] === undefined && process.versions["bun"] === undefined;
+const here = TABLE.filter(([code]) => isNode || !REFUSED_CALLS.has(code));
 
 test.each(here)("%s", async (code, names, cause) => {
   let found: unknown;

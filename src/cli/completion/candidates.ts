@@ -158,9 +158,9 @@ async function readWords(words: readonly string[]): Promise<Line> {
 // Names of state directories: quicker than the boot menu, and near enough.
 function deployments(sysroot: string): string[] {
   try {
-    return readdirSync(join(sysroot, "state/deploy"), { withFileTypes: true }).flatMap((entry) =>
-      entry.isDirectory() ? [entry.name] : [],
-    );
+    return readdirSync(join(sysroot, "state/deploy"), { withFileTypes: true })
+      .flatMap((entry) => (entry.isDirectory() ? [entry.name] : []))
+      .sort();
   } catch {
     return [];
   }
