@@ -49,9 +49,9 @@ function activation(fileByFile: boolean): string {
 }
 
 const MOUNT = "mount -t vfat -o fmask=0177,dmask=0077 LABEL=ESP /tmp/esp";
-/** Stops a command before calls that change the ESP. */
-function cuts(job: string): string {
-  const words = ["/app/node_modules/composefs/dist/index.js", "/disks/plain", "/tmp/work", "/tmp/esp", job];
+/** Stops a command before calls that change the ESP, as many apart as `stride` says. */
+function cuts(job: string, stride: number): string {
+  const words = ["/app/node_modules/composefs/dist/index.js", "/disks/plain", "/tmp/work", "/tmp/esp", job, stride];
   return `mkdir /tmp/work && ${MOUNT} && rm -rf /tmp/esp/* && node /disks/plain/fat-cuts.mjs ${words.join(" ")} && umount /tmp/esp && rm -r /tmp/work`;
 }
 
@@ -67,9 +67,9 @@ const STEPS = {
   // What has to be read from the disk again.
   remount: `umount /tmp/esp && ${MOUNT} && cd /tmp/esp && find 6.1.0 loader -type f -exec sha256sum {} +`,
   kept: "composefs --repo /tmp/composefs oci prepare-boot os --bootdir /tmp/esp --cmdline rw --json --quiet; umount /tmp/esp",
-  rollback: cuts("rollback"),
-  delete: cuts("delete"),
-  upgrade: cuts("upgrade"),
+  rollback: cuts("rollback", 5),
+  delete: cuts("delete", 1),
+  upgrade: cuts("upgrade", 5),
 };
 
 /** A system that can be deployed. */

@@ -1,7 +1,7 @@
-// Runs in the guest: a command on a sysroot whose ESP is on FAT, stopped before every fifth call that changes something there. Prints, as
+// Runs in the guest: a command on a sysroot whose ESP is on FAT, stopped before every STRIDEth call that changes something there. Prints, as
 // JSON, how many moments there were and what was wrong after one.
 //
-//   node fat-cuts.mjs LIBRARY LAYOUTS FOLDER ESP JOB [STRIDE]
+//   node fat-cuts.mjs LIBRARY LAYOUTS FOLDER ESP JOB STRIDE
 //
 // Two layouts, one and two; an empty folder to work in; the empty ESP; rollback, delete or upgrade.
 
@@ -9,7 +9,7 @@ import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { withPowerCut } from "./power.mjs";
 
-const [, , libraryPath, layouts, folder, esp, wanted, stride = "5"] = process.argv;
+const [, , libraryPath, layouts, folder, esp, wanted, stride] = process.argv;
 const library = await import(libraryPath);
 const sysroot = join(folder, "sysroot");
 const image = join(folder, "image");
