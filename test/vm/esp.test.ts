@@ -6,7 +6,7 @@ import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { goldensDir } from "../goldens-dir.ts";
 import { bootLayout, KERNEL_ROOT } from "../fixtures/boot-layouts.ts";
@@ -52,7 +52,7 @@ const MOUNT = "mount -t vfat -o fmask=0177,dmask=0077 LABEL=ESP /tmp/esp";
 /** Stops a command before calls that change the ESP, as many apart as `stride` says. */
 function cuts(job: string, stride: number): string {
   const words = ["/app/node_modules/composefs/dist/index.js", "/disks/plain", "/tmp/work", "/tmp/esp", job, stride];
-  return `mkdir /tmp/work && ${MOUNT} && rm -rf /tmp/esp/* && node /disks/plain/fat-cuts.mjs ${words.join(" ")} && umount /tmp/esp && rm -r /tmp/work`;
+  return `mkdir /tmp/work && ${MOUNT} && rm -rf /tmp/esp/* && node /disks/plain/vm/fat-cuts.mjs ${words.join(" ")} && umount /tmp/esp && rm -r /tmp/work`;
 }
 
 const STEPS = {
@@ -104,8 +104,10 @@ describeMachine("6.12", "a boot directory on FAT", () => {
       mkdirSync(root);
       bootLayout(join(root, "layout"), "t", KERNEL_ROOT);
       for (const version of ["one", "two"]) bootLayout(join(root, version), "t", systemOf(version));
-      for (const script of ["fat-cuts.mjs", "../fixtures/power.mjs"])
-        copyFileSync(new URL(script, import.meta.url), join(root, basename(script)));
+      for (const script of ["vm/fat-cuts.mjs", "fixtures/power.mjs"]) {
+        mkdirSync(join(root, dirname(script)));
+        copyFileSync(new URL(`../${script}`, import.meta.url), join(root, script));
+      }
       execFileSync(program("mke2fs"), ["-q", "-t", "ext4", "-b", "4096", "-L", "plain", "-d", root, plain, "64M"]);
       writeFileSync(esp, "");
       truncateSync(esp, 64 << 20);

@@ -7,7 +7,7 @@
 
 import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { withPowerCut } from "./power.mjs";
+import { withPowerCut } from "../fixtures/power.mjs";
 
 const [, , libraryPath, layouts, folder, esp, wanted, stride] = process.argv;
 const library = await import(libraryPath);
