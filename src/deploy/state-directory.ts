@@ -124,6 +124,8 @@ async function seedVar(
   removeTrees(stateroot, (entry) => entry === NEW_VAR);
   const source = rootDirectory(tree, "var");
   await seedDirectory(repository, source, stateroot, NEW_VAR, seed);
+  // Before it has its name: what is not empty is never filled again.
+  syncFileSystem(stateroot);
   try {
     renameSync(join(stateroot, NEW_VAR), path);
   } catch (error) {
