@@ -38,7 +38,7 @@ import { type HostImage, originReference, pullReference } from "./image-referenc
 import { readDeployments } from "./deployments.ts";
 import { migrateFormats } from "./migrate-formats.ts";
 import type { OpenSysroot } from "./open-sysroot.ts";
-import { hasOwnedImage, ownedImages } from "./unified/owned-storage.ts";
+import { holdsImage, ownedImages } from "./unified/owned-storage.ts";
 import { pullUnified } from "./unified/pull-unified.ts";
 
 /** How images are fetched. */
@@ -108,11 +108,11 @@ export async function pullDeploymentImage(
 
 /** Whether the container storage of the sysroot has the image, or that of a deployment. */
 async function isUnified(sysroot: OpenSysroot, reference: HostImage): Promise<boolean> {
-  const directory = sysroot.location.sysroot;
-  if (ownedImages(directory) === undefined) return false;
+  const stored = ownedImages(sysroot.location.sysroot);
+  if (stored === undefined) return false;
   const { booted, staged, rollback, others } = readDeployments(await sysroot.readState());
   const images = [booted, staged, rollback, ...others].flatMap((one) => one?.image ?? []);
-  return hasOwnedImage(directory, [reference, ...images]);
+  return holdsImage(stored, [reference, ...images]);
 }
 
 /** What cannot be checked is not fetched. @throws ComposefsError `unsupported` */

@@ -3,7 +3,7 @@
 
 import { ComposefsError } from "../error.ts";
 import type { Repository } from "../repository/repository.ts";
-import { formatPlatform, hostPlatform, platformRank, type Platform } from "./platform.ts";
+import { chooseCandidate, formatPlatform, hostPlatform, type Platform } from "./platform.ts";
 import { pullFrom } from "./pull.ts";
 import type { PullOptions, PullResult } from "./pull-options.ts";
 import type { ImageReference } from "./reference.ts";
@@ -57,7 +57,8 @@ export async function pullAll(
     checkTag(own);
     pulled.push({ ...(await pullFrom(repository, source, { ...options, platform, tag: own, name })), platform });
   }
-  const usual = pulled.find(({ platform }) => platform === usualPlatform(platforms));
+  const wanted = usualPlatform(platforms);
+  const usual = pulled.find(({ platform }) => platform === wanted);
   if (usual !== undefined) await tagImage(repository, usual.manifestDigest, tag);
   return pulled;
 }
@@ -85,10 +86,7 @@ async function offeredPlatforms(
 
 /** The platform that is taken where none is asked for. */
 function usualPlatform(platforms: readonly Platform[]): Platform | undefined {
-  const host = hostPlatform();
-  const ranked = platforms.flatMap((platform) => {
-    const rank = platformRank(platform, host);
-    return rank === undefined ? [] : [{ platform, rank }];
-  });
-  return ranked.sort((a, b) => a.rank - b.rank)[0]?.platform;
+  const candidates = platforms.map((platform) => ({ platform, digest: formatPlatform(platform), name: undefined }));
+  const choice = chooseCandidate(candidates, hostPlatform());
+  return choice.kind === "chosen" ? choice.candidate.platform : undefined;
 }

@@ -14,7 +14,7 @@ import { importInParts } from "./chunked/import.ts";
 import type { Digest } from "./digest.ts";
 import { type ImportedLayer, type ImportLayerOptions, importLayer } from "./layer/import.ts";
 import { importUnpackedLayer } from "./layer/import-unpacked.ts";
-import type { EntryBudget } from "./layer/split.ts";
+import { type EntryBudget, noObjects } from "./layer/split.ts";
 import { ObjectPool } from "./layer/object-pool.ts";
 import { ZeroCopy } from "./layer/zero-copy.ts";
 import { isTarLayer } from "./manifest.ts";
@@ -40,17 +40,7 @@ export async function importLayers(
   configRefs: ReadonlyMap<string, ObjectId>,
   options: PullOptions,
 ): Promise<{ layers: StoredLayer[]; stats: PullStats }> {
-  const stats: PullStats = {
-    newObjects: 0,
-    presentObjects: 0,
-    storedBytes: 0,
-    inlineBytes: 0,
-    reflinked: { objects: 0, bytes: 0 },
-    hardlinked: { objects: 0, bytes: 0 },
-    importedLayers: 0,
-    skippedLayers: 0,
-    sparedBytes: 0,
-  };
+  const stats: PullStats = { ...noObjects(), importedLayers: 0, skippedLayers: 0, sparedBytes: 0 };
   const stored = new Map<Digest, StoredLayer>();
   const missing: PlannedLayer[] = [];
   const distinct = new Map(plan.map((layer) => [layer.digest, layer]));

@@ -6,7 +6,7 @@ import type { ProgressListener } from "../progress.ts";
 import type { BootImage } from "./boot-images.ts";
 import type { ImageOfVersion } from "./commit.ts";
 import type { Digest } from "./digest.ts";
-import type { Share } from "./layer/split.ts";
+import type { ObjectCounts } from "./layer/split.ts";
 import type { LocalFetch } from "./layer/zero-copy.ts";
 import type { Platform } from "./platform.ts";
 import type { RegistryOptions } from "./registry/requests.ts";
@@ -47,20 +47,8 @@ export interface PullOptions {
   onProgress?: ProgressListener | undefined;
 }
 
-/** Counts of a pull: external objects of the layers imported now. */
-export interface PullStats {
-  /** Objects written. */
-  newObjects: number;
-  /** Objects that were there already. */
-  presentObjects: number;
-  /** Bytes of the objects written. */
-  storedBytes: number;
-  /** Bytes kept inline in the layers' streams. */
-  inlineBytes: number;
-  /** Those of the objects written that share their blocks with files of the source. */
-  reflinked: Share;
-  /** Those that are files of the source under another name. */
-  hardlinked: Share;
+/** Counts of a pull: objects of the layers imported now. */
+export interface PullStats extends ObjectCounts {
   /** Layers imported. */
   importedLayers: number;
   /** Layers that were there already. */

@@ -133,6 +133,11 @@ export function archiveNameSplits(name: string): LayoutName[] {
   return [...splits, { path: name, tag: undefined }];
 }
 
+/** The host that answers requests about a domain. */
+export function registryHost(domain: string): string {
+  return domain === "docker.io" ? "registry-1.docker.io" : domain;
+}
+
 const COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const DOMAIN =
   /^(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*(?::[0-9]+)?$|^\[[0-9a-fA-F:]+\](?::[0-9]+)?$/;
@@ -182,5 +187,5 @@ export function parseRegistryName(name: string, text = name): RegistryName {
   if (`${domain}/${path}`.length > 255) throw fail("the name is longer than 255 characters");
   if (digest !== undefined) tag = undefined;
   else tag ??= "latest";
-  return { domain, host: domain === "docker.io" ? "registry-1.docker.io" : domain, path, tag, digest };
+  return { domain, host: registryHost(domain), path, tag, digest };
 }

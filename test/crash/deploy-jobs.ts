@@ -315,6 +315,14 @@ export async function expectSoundRepository(place: string, where: string): Promi
   ).toEqual([]);
 }
 
+/** Expects that a place holds what the undisturbed one does. */
+export function expectContents(place: string, goal: readonly string[], where: string): void {
+  const left = contents(place);
+  const surplus = left.filter((line) => !goal.includes(line)).map((line) => line.slice(0, 300));
+  const missing = goal.filter((line) => !left.includes(line)).map((line) => line.slice(0, 300));
+  expect({ surplus, missing }, where).toEqual({ surplus: [], missing: [] });
+}
+
 /** Collects the next day, when nothing unfinished can be in use any more; afterwards there is nothing left to collect. */
 export async function collectAll(place: string, loader: Loader, where: string): Promise<void> {
   for (const name of readdirSync(place, { recursive: true, encoding: "utf8" }))

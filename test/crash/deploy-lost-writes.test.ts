@@ -8,7 +8,7 @@
 import { createHash } from "node:crypto";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, it } from "vitest";
 import { seededRandom } from "../fixtures/random.ts";
 import { describeWithPeers } from "../peer.ts";
 import {
@@ -18,6 +18,7 @@ import {
   deployJobs,
   type DeployJobs,
   expectBootable,
+  expectContents,
   type Loader,
 } from "./deploy-jobs.ts";
 import { copyFolder } from "./jobs.ts";
@@ -68,10 +69,7 @@ describeWithPeers(["strace"], "writes to a sysroot lost after the last barrier",
         await job.again(target);
         await expectBootable(target, GRUB, `${where}, and again`, false);
         await collectAll(target, GRUB, `${where}, and again`);
-        const left = contents(target);
-        const surplus = left.filter((line) => !goal.includes(line)).map((line) => line.slice(0, 300));
-        const missing = goal.filter((line) => !left.includes(line)).map((line) => line.slice(0, 300));
-        expect({ surplus, missing }, `${where}, and again`).toEqual({ surplus: [], missing: [] });
+        expectContents(target, goal, `${where}, and again`);
       }
     }
     console.log(`${name}: ${moments.length} of ${steps} steps, ${judged.size} different sysroots`);

@@ -15,6 +15,7 @@ import {
   deployJobs,
   type DeployJobs,
   expectBootable,
+  expectContents,
   expectSoundRepository,
   type Loader,
 } from "./deploy-jobs.ts";
@@ -70,10 +71,7 @@ for (const loader of LOADERS)
         await job.again(place);
         await expectBootable(place, loader, `${where}, and again`, false);
         await collectAll(place, loader, `${where}, and again`);
-        const left = contents(place);
-        const surplus = left.filter((line) => !goal.includes(line)).map((line) => line.slice(0, 300));
-        const missing = goal.filter((line) => !left.includes(line)).map((line) => line.slice(0, 300));
-        expect({ surplus, missing }, `${where}, and again`).toEqual({ surplus: [], missing: [] });
+        expectContents(place, goal, `${where}, and again`);
         rmSync(place, { recursive: true });
       }
       console.log(`${name}: ${stopped} cuts of ${calls.length} calls`);

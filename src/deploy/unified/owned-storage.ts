@@ -24,8 +24,8 @@ export function ownedImages(sysroot: string): StorageImage[] | undefined {
   return readImages(root).map(({ id, names }) => ({ id, names }));
 }
 
-/** Whether the storage has one of the images that references lead to. */
-export function hasOwnedImage(sysroot: string, references: readonly HostImage[]): boolean {
+/** Whether a storage has one of the images that references lead to. */
+export function holdsImage(images: readonly StorageImage[], references: readonly HostImage[]): boolean {
   const wanted = new Set(references.map(storageNameOf));
-  return ownedImages(sysroot)?.some(({ names }) => names.some((name) => wanted.has(storageImageName(name)))) === true;
+  return images.some(({ names }) => names.some((name) => wanted.has(storageImageName(name))));
 }

@@ -9,22 +9,38 @@ import type { TarHandler } from "../tar.ts";
 import type { LayerEntry } from "./read.ts";
 import { BUFFER_SIZE, type Eventually, type LargeObject, type ObjectPool } from "./object-pool.ts";
 
-/** What an import put into the repository. */
-export interface LayerStats {
-  /** Entries of the archive. */
-  entries: number;
+/** Objects of imported layers, and their bytes. */
+export interface ObjectCounts {
   /** Distinct objects that were not in the repository. */
   newObjects: number;
   /** Distinct objects that were there already. */
   presentObjects: number;
   /** Bytes of the new objects. */
   storedBytes: number;
-  /** Bytes that stay in the splitstream, before its compression. */
+  /** Bytes that stay in the splitstreams, before their compression. */
   inlineBytes: number;
   /** How many of the new objects share their blocks with files of the source, and their bytes. */
   reflinked: Share;
   /** How many of the new objects are files of the source under another name, and their bytes. */
   hardlinked: Share;
+}
+
+/** What an import put into the repository. */
+export interface LayerStats extends ObjectCounts {
+  /** Entries of the archive. */
+  entries: number;
+}
+
+/** Counts of nothing yet. */
+export function noObjects(): ObjectCounts {
+  return {
+    newObjects: 0,
+    presentObjects: 0,
+    storedBytes: 0,
+    inlineBytes: 0,
+    reflinked: { objects: 0, bytes: 0 },
+    hardlinked: { objects: 0, bytes: 0 },
+  };
 }
 
 /** Objects that were not copied. */
@@ -62,15 +78,7 @@ export class LayerSplitter implements TarHandler {
   readonly #pool: ObjectPool;
   readonly #queue: Piece[] = [];
   readonly #seen = new Set<string>();
-  readonly #stats: LayerStats = {
-    entries: 0,
-    newObjects: 0,
-    presentObjects: 0,
-    storedBytes: 0,
-    inlineBytes: 0,
-    reflinked: { objects: 0, bytes: 0 },
-    hardlinked: { objects: 0, bytes: 0 },
-  };
+  readonly #stats: LayerStats = { entries: 0, ...noObjects() };
   #failure: unknown;
   #failed = false;
 

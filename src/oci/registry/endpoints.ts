@@ -2,7 +2,7 @@
 // registry itself, perhaps elsewhere.
 
 import { ComposefsError } from "../../error.ts";
-import type { RegistryName } from "../reference.ts";
+import { registryHost, type RegistryName } from "../reference.ts";
 import type { RegistryRule } from "./registries-conf.ts";
 
 /** A place to ask. */
@@ -71,7 +71,7 @@ function nameAt(location: string, { tag, digest }: RegistryName, path: string): 
   const domain = location.slice(0, slash);
   return {
     domain,
-    host: domain === "docker.io" ? "registry-1.docker.io" : domain,
+    host: registryHost(domain),
     path: location.slice(slash + 1),
     tag,
     digest,

@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { ComposefsError, systemError, throwIfAborted } from "../../error.ts";
+import { errorTextOf } from "../registry/error-body.ts";
 import { Connections, TransportError, type HttpResponse, type TlsFiles } from "../registry/http.ts";
 
 /** The newest version of the API that is asked for; older engines get what they offer. */
@@ -12,9 +13,6 @@ const NEWEST_API = [1, 47] as const;
 
 /** An engine may pack the whole image before the first byte of it comes. */
 const TIMEOUTS = { head: 30 * 60_000, idle: 10 * 60_000 };
-
-/** Bytes of an error that are read. */
-const MAX_MESSAGE = 64 << 10;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -190,19 +188,9 @@ function unreachable(error: unknown, address: EngineAddress, name: string): unkn
   );
 }
 
-async function messageOf(response: HttpResponse): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  try {
-    for await (const chunk of response.body) {
-      chunks.push(chunk);
-      size += chunk.length;
-      if (size > MAX_MESSAGE) break;
-    }
-    const { message, cause } = JSON.parse(Buffer.concat(chunks).toString("utf8")) as Record<string, unknown>;
-    const text = [message, cause].find((one): one is string => typeof one === "string");
-    return (text ?? "").replace(/[^\x20-\x7e]+/g, " ").slice(0, 300);
-  } catch {
-    return "";
-  }
+function messageOf(response: HttpResponse): Promise<string> {
+  return errorTextOf(
+    response,
+    ({ message, cause }) => [message, cause].find((one): one is string => typeof one === "string") ?? "",
+  );
 }
